@@ -1,0 +1,1 @@
+"""pytest-supervm: a performance regression laboratory that lives inside pytest."""

@@ -1,0 +1,1 @@
+"""The subject: a reference transaction executor and its compiled twins."""
