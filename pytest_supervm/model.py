@@ -1,0 +1,354 @@
+"""The words that every room shares, and the schema of what is written to disk.
+
+A *case* is one measured thing. It holds one *series* per *metric*: the values of each *block* of each *launch*
+(process start). A *run* is all cases of one pytest invocation together with what may explain the figures: the commit,
+the machine, the settings. Judging a run against a baseline gives *rows*, one per case and metric, and from the rows
+the *gate*. `Results` is the file that ``--supervm-json`` writes; a line of ``baselines/NAME.jsonl`` is one `Run`.
+
+All values are in base units: seconds, bytes, operations per second, plain ratios. An effect is a natural logarithm of
+a ratio, turned so that positive is worse whichever direction is better for the metric.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+"""Version of the files described here. A reader refuses a newer one and keeps its line as it is."""
+
+Better = Literal["lower", "higher"]
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """What a number means: its name, its unit, and which direction is better."""
+
+    name: str
+    unit: str
+    better: Better
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The values of one metric of one case.
+
+    Attributes
+    ----------
+    metric
+        Name, unit and direction.
+    launches
+        One tuple of block values per launch, in the metric's unit; empty when `unmeasured`.
+    samples
+        How many single observations the values rest on (calls timed one by one, for a quantile).
+    unmeasured
+        Why there is no value, as a sentence that says what to do.
+    """
+
+    metric: Metric
+    launches: tuple[tuple[float, ...], ...] = ()
+    samples: int | None = None
+    unmeasured: str | None = None
+
+    @property
+    def value(self) -> float | None:
+        """Median over launches of the median over blocks, or None when unmeasured."""
+        if not self.launches:
+            return None
+        return statistics.median(statistics.median(blocks) for blocks in self.launches)
+
+
+class Location(msgspec.Struct, frozen=True):
+    """Where a case is written: path relative to pytest's root directory, and line, counted from 1."""
+
+    file: str
+    line: int
+
+
+class Case(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured thing, with all its series.
+
+    Attributes
+    ----------
+    id
+        Node id, followed by the features that the test or the matrix set, if any: ``test_x.py::test_y[4] {a,b}``.
+    location
+        File and line of the test.
+    parameters
+        The test's parameters as text, by name.
+    features
+        Features that belong to the case's identity.
+    series
+        One per metric, by order of measurement.
+    conditions
+        How it was measured, in words for people: calls per block, state of the garbage collector, clock.
+    """
+
+    id: str
+    location: Location
+    parameters: dict[str, str] = {}
+    features: tuple[str, ...] = ()
+    series: tuple[Series, ...] = ()
+    conditions: dict[str, str] = {}
+
+    def get(self, metric: str) -> Series | None:
+        """Return the series of the metric of that name, or None."""
+        return next((series for series in self.series if series.metric.name == metric), None)
+
+    @property
+    def measured(self) -> bool:
+        """Whether at least one metric has a value."""
+        return any(series.launches for series in self.series)
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """The commit that was checked out, and whether tracked files differed from it."""
+
+    id: str
+    dirty: bool
+    branch: str | None = None
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """What decides whether two runs are from the same machine: all fields equal.
+
+    `id` is a one-way hash of the operating system's machine id. `memory` is in GiB, rounded, because the kernel's own
+    share changes with its version.
+    """
+
+    cpu: str
+    cores: int
+    memory: int
+    os: str
+    python: str
+    id: str
+
+    def differences(self, other: Machine) -> tuple[str, ...]:
+        """Return the fields in which `other` differs, each as ``name: here -> there``."""
+        return tuple(
+            f"{name}: {getattr(self, name)} -> {getattr(other, name)}"
+            for name in self.__struct_fields__
+            if getattr(self, name) != getattr(other, name)
+        )
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """The measurements of one pytest invocation.
+
+    Attributes
+    ----------
+    schema
+        Version of this record, `SCHEMA`.
+    id
+        Unique, sorts by time: ``20260131T120000Z-1a2b3c4d``.
+    time
+        Start, ISO 8601 in UTC.
+    commit
+        None outside a git checkout.
+    machine
+        Decides comparability.
+    packages
+        Installed distributions and their versions; shown, not compared.
+    calibration
+        Seconds that a fixed piece of work took on this machine at the start; shown, not compared and never used to
+        scale anything.
+    settings
+        The settings that shaped the measuring, as text.
+    features
+        Active features that are not part of any case's identity.
+    scope
+        Files and folders whose every test was selected in this run, relative to the root directory (``.`` is all of
+        it). A case whose file lies in the scope and that is not in `cases` did not exist any more.
+    cases
+        What was measured.
+    """
+
+    schema: int
+    id: str
+    time: str
+    machine: Machine
+    cases: tuple[Case, ...]
+    commit: Commit | None = None
+    packages: dict[str, str] = {}
+    calibration: float | None = None
+    settings: dict[str, str] = {}
+    features: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
+
+    def get(self, case_id: str) -> Case | None:
+        """Return the case of that id, or None."""
+        return next((case for case in self.cases if case.id == case_id), None)
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """A line of a baseline file that cannot be read: where it stands, and why."""
+
+    path: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.reason}; the line was skipped and is kept as it is"
+
+
+class History(msgspec.Struct, frozen=True):
+    """The runs kept under one name, oldest first, and the lines that could not be read."""
+
+    name: str
+    runs: tuple[Run, ...]
+    damaged: tuple[Damage, ...] = ()
+
+    def living_cases(self) -> dict[str, Case]:
+        """Return the newest record of every case that the newest runs still knew, by id.
+
+        A case is retired by a later run in whose scope its file lay and which does not hold it: saving a run accepts
+        its removals.
+        """
+        living: dict[str, Case] = {}
+        for run in self.runs:
+            living = {case_id: case for case_id, case in living.items() if not in_scope(case.location.file, run.scope)}
+            living.update((case.id, case) for case in run.cases)
+        return living
+
+
+class Verdict(StrEnum):
+    """What is known about one case and metric, or about a whole case."""
+
+    REGRESSED = "regressed"
+    SLOWER = "slower"
+    EQUIVALENT = "equivalent"
+    IMPROVED = "improved"
+    INCONCLUSIVE = "inconclusive"
+    MISSING = "missing"
+    NEW = "new"
+    NOT_SELECTED = "not selected"
+    UNMEASURED = "unmeasured"
+    ERRORED = "errored"
+
+
+class Action(StrEnum):
+    """What a row does to the gate when its policy is broken."""
+
+    WARN = "warn"
+    BLOCK = "block"
+
+
+class Gate(StrEnum):
+    """The whole suite's verdict, from best to worst."""
+
+    PASS = "pass"
+    INCONCLUSIVE = "inconclusive"
+    WARN = "warn"
+    BLOCK = "block"
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdict on one case and metric.
+
+    Attributes
+    ----------
+    id, location
+        The case. `location` is where it is written now, or was when its baseline was kept.
+    metric, unit, better
+        None where the verdict is on the case as a whole (missing, not selected, errored).
+    verdict
+        See `Verdict`.
+    reason
+        One sentence, never empty.
+    effect
+        Natural log of candidate over baseline, positive = worse; None where there is no ratio.
+    interval
+        Low and high end of the effect's interval: the one that decided.
+    confidence
+        Two-sided coverage of `interval`, after the family's correction.
+    baseline, candidate
+        The figures on both sides, in `unit`.
+    launches
+        Independent samples that the verdict rests on: kept runs of this machine plus this run.
+    threshold
+        Relative threshold as an effect; None where the policy has none, and then the row is outside the family.
+    limit
+        Absolute limit in `unit`, if the policy has one.
+    action
+        What this row does to the gate; None when it does nothing.
+    """
+
+    id: str
+    location: Location
+    verdict: Verdict
+    reason: str
+    metric: str | None = None
+    unit: str | None = None
+    better: Better | None = None
+    effect: float | None = None
+    interval: tuple[float, float] | None = None
+    confidence: float | None = None
+    baseline: float | None = None
+    candidate: float | None = None
+    launches: int = 0
+    threshold: float | None = None
+    limit: float | None = None
+    action: Action | None = None
+
+
+class Family(msgspec.Struct, frozen=True):
+    """The pairs of case and metric that were judged together, and the error level that they share."""
+
+    size: int
+    level: float
+
+
+class Against(msgspec.Struct, frozen=True, kw_only=True):
+    """The baseline that a run was judged against."""
+
+    name: str
+    runs: int
+    runs_of_this_machine: int
+    damaged: tuple[Damage, ...] = ()
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``--supervm-json`` writes.
+
+    Attributes
+    ----------
+    schema
+        Version of this file, `SCHEMA`.
+    gate, reason
+        The verdict on the whole run, and why.
+    family
+        Size and level.
+    baseline
+        None when no baseline was named.
+    run
+        Everything that was measured.
+    cases
+        One row per case and metric, worst first.
+    not_selected
+        Cases of the baseline that this invocation left out.
+    notes
+        Sentences that a reader of the verdict must know.
+    """
+
+    schema: int
+    gate: Gate
+    reason: str
+    family: Family
+    run: Run
+    cases: tuple[Row, ...]
+    baseline: Against | None = None
+    not_selected: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def in_scope(file: str, scope: Iterable[str]) -> bool:
+    """Tell whether `file` is one of the paths in `scope` or lies below one of them (``.`` holds everything)."""
+    return any(place == "." or file == place or file.startswith(f"{place}/") for place in scope)
+
+
+def worst(gates: Iterable[Gate]) -> Gate:
+    """Return the worst of the gates, `Gate.PASS` when there are none."""
+    order: Sequence[Gate] = list(Gate)
+    return max(gates, key=order.index, default=Gate.PASS)
