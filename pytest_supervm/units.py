@@ -85,15 +85,16 @@ def quantity(value: float | None, unit: str | None) -> str:
     """Write a value for people, with three significant digits and a fitting prefix: ``1.24 M tx/s``, ``81.3 us``."""
     if value is None:
         return "-"
+    value = float(f"{value:.3g}")  # rounded first, so that 999.96 ms is written as 1.00 s
     if unit == "ratio":
         return _significant(value)
     if unit == "s" or unit == "B":
         scale = ("ns", "us", "ms", "s") if unit == "s" else ("B", "kB", "MB", "GB", "TB")
         table = TIME if unit == "s" else BYTES
-        chosen = next((name for name in reversed(scale) if abs(value) >= table[name] * 0.9995), scale[0])
+        chosen = next((name for name in reversed(scale) if abs(value) >= table[name]), scale[0])
         return f"{_significant(value / table[chosen])} {chosen}" if value else f"0 {unit}"
     for prefix, factor in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= factor * 0.9995:
+        if abs(value) >= factor:
             return f"{_significant(value / factor)} {prefix}{' ' + unit if unit else ''}"
     if unit is not None and unit.startswith("s/"):
         return f"{quantity(value, 's')}{unit[1:]}"
