@@ -1,0 +1,56 @@
+"""How kernels are compiled: with numba, once per machine, for exactly one signature.
+
+A signature given in advance means that the machine code is made, or read from the cache, when the module is imported:
+no batch pays for it later because its arrays happened to be of another kind. Kernels release the GIL while they run.
+
+The cache lies beside the source, or in the user's cache directory where the source cannot be written, or wherever
+NUMBA_CACHE_DIR says. Where none of these can be written the kernel is compiled anew in each process: seconds, nothing
+worse.
+
+numba discards a cached kernel when the kernel's own file or a variable of its closure changes, but not when a constant
+in another module does. A kernel must therefore take every constant from another module through its closure; a test
+holds this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from supervm_core.errors import MissingDependencyError
+
+try:
+    from numba import njit, types
+except ImportError as missing:
+    raise MissingDependencyError(
+        "compiled executors need numba: pip install 'pytest-supervm[core]' "
+        "(without it, SuperVM(..., executor='reference') works, slowly)"
+    ) from missing
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+def reads(dtype: str, dimensions: int = 1) -> Any:
+    """The type of a contiguous array that a kernel only reads; writable arrays are accepted too."""
+    return types.Array(getattr(types, dtype), dimensions, "C", readonly=True)
+
+
+def writes(dtype: str, dimensions: int = 1) -> Any:
+    """The type of a contiguous array that a kernel changes."""
+    return types.Array(getattr(types, dtype), dimensions, "C")
+
+
+def compiled(arguments: Sequence[Any]) -> Callable[[Kernel], Kernel]:
+    """Compile a function of these argument types that returns nothing."""
+    signature = types.void(*arguments)
+
+    def compile_now(function: Kernel) -> Kernel:
+        try:
+            kernel: Kernel = njit(signature, nogil=True, cache=True)(function)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+            kernel = njit(signature, nogil=True)(function)
+        return kernel
+
+    return compile_now
