@@ -93,6 +93,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     series: tuple[Series, ...] = ()
     conditions: dict[str, str] = {}
 
+    @property
+    def nodeid(self) -> str:
+        """The node id of the test: `id` without the features."""
+        return self.id.removesuffix(features_suffix(self.features))
+
     def get(self, metric: str) -> Series | None:
         """Return the series of the metric of that name, or None."""
         return next((series for series in self.series if series.metric.name == metric), None)
@@ -343,6 +348,11 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+def features_suffix(features: Sequence[str]) -> str:
+    """Return what the features of a case add to its node id: `` {a,b}``, or nothing."""
+    return f" {{{','.join(features)}}}" if features else ""
+
+
 def in_scope(file: str, scope: Iterable[str]) -> bool:
     """Tell whether `file` is one of the paths in `scope` or lies below one of them (``.`` holds everything)."""
     return any(place == "." or file == place or file.startswith(f"{place}/") for place in scope)
@@ -352,3 +362,27 @@ def worst(gates: Iterable[Gate]) -> Gate:
     """Return the worst of the gates, `Gate.PASS` when there are none."""
     order: Sequence[Gate] = list(Gate)
     return max(gates, key=order.index, default=Gate.PASS)
+
+
+STANDARD_METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("throughput", "1/s", "higher"),
+        Metric("latency_p50", "s", "lower"),
+        Metric("latency_p90", "s", "lower"),
+        Metric("latency_p95", "s", "lower"),
+        Metric("latency_p99", "s", "lower"),
+        Metric("latency_p999", "s", "lower"),
+        Metric("cpu_time", "s", "lower"),
+        Metric("peak_memory", "B", "lower"),
+        Metric("failure_rate", "ratio", "lower"),
+        Metric("retry_rate", "ratio", "lower"),
+        Metric("write_amplification", "ratio", "lower"),
+        Metric("compression_ratio", "ratio", "higher"),
+        Metric("cache_hit_rate", "ratio", "higher"),
+    )
+}
+"""The metrics whose meaning is fixed: a test that records one of these must use its direction and dimension.
+
+``throughput`` and ``cpu_time`` are per unit of work, so that a case shows them as ``tx/s`` and ``s/tx``.
+"""

@@ -1,0 +1,282 @@
+"""A run against the kept runs of a baseline: one row per case and metric, all judged together.
+
+Only kept runs of the same machine count. Where there are none, the figures stand side by side and the verdict is
+``inconclusive: other machine``: identical code differs by tens of percent between machines, so nothing is scaled and
+nothing blocks. The family is every pair of case and metric that has a relative policy and a value on both sides; pairs
+without a policy are described at the same level, uncorrected, and do nothing to the gate.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_supervm import units
+from pytest_supervm.judge.coverage import Selection, absent
+from pytest_supervm.judge.estimate import PLANNING_SPREAD, Estimate, Spread, predict, runs_needed, spreads
+from pytest_supervm.judge.family import holm
+from pytest_supervm.judge.policy import Policy
+from pytest_supervm.judge.verdict import decide
+from pytest_supervm.model import Action, Case, Family, History, Row, Run, Series, Verdict
+
+Policies = Mapping[str, Policy]
+"""Metric name to policy, for one case."""
+
+NO_POLICY = Policy()
+
+
+@dataclass(slots=True)
+class Pair:
+    """One metric of one case on its way to a row."""
+
+    case: Case
+    series: Series
+    policy: Policy
+    alpha: float
+    kept: dict[str, float] = field(default_factory=dict)
+    elsewhere: float | None = None
+    known: bool = False
+    spread: Spread | None = None
+    estimate: Estimate | None = None
+
+    @property
+    def baseline(self) -> float | None:
+        """Typical value of the kept runs: of this machine if there are any, else of others."""
+        return statistics.median(self.kept.values()) if self.kept else self.elsewhere
+
+    @property
+    def compared(self) -> bool:
+        """Whether both sides have a value."""
+        return self.series.value is not None and self.baseline is not None
+
+
+def judge(
+    run: Run, history: History | None, policies: Mapping[str, Policies], selection: Selection, level: float
+) -> tuple[tuple[Row, ...], Family]:
+    """Judge a run against kept runs.
+
+    Parameters
+    ----------
+    run
+        The candidate.
+    history
+        The baseline's kept runs; None when none was named, and then only limits are judged.
+    policies
+        Policies of each case, by case id.
+    selection
+        What the invocation looked at, to tell missing cases from those not selected.
+    level
+        Family-wise error level.
+
+    Returns
+    -------
+    rows
+        One per case and metric, worst first, and one per case of the baseline that was not measured.
+    family
+        Size and level.
+    """
+    pairs = [
+        Pair(case, series, policies.get(case.id, {}).get(series.metric.name, NO_POLICY), alpha=level)
+        for case in run.cases
+        if case.measured
+        for series in case.series
+    ]
+    if history is not None:
+        _find_kept_values(pairs, run, history)
+    _estimate(pairs)
+    family = [pair for pair in pairs if pair.policy.threshold is not None and pair.compared]
+    p_values = [pair.estimate.p_value if pair.estimate else 1.0 for pair in family]
+    for pair, alpha in zip(family, holm(p_values, level), strict=True):
+        pair.alpha = alpha
+    rows = [_row(pair, baseline_named=history is not None, family_size=len(family), level=level) for pair in pairs]
+    rows += [_unmeasured(case) for case in run.cases if not case.measured]
+    if history is not None:
+        found = {case.id for case in run.cases}
+        rows += [absent(case, selection) for case_id, case in history.living_cases().items() if case_id not in found]
+    return tuple(sorted(rows, key=_badness)), Family(len(family), level)
+
+
+def _find_kept_values(pairs: Sequence[Pair], run: Run, history: History) -> None:
+    """Give each pair the values that the baseline kept for it, oldest first."""
+    for pair in pairs:
+        others = []
+        for kept in history.runs:
+            case = kept.get(pair.case.id)
+            series = case.get(pair.series.metric.name) if case else None
+            pair.known = pair.known or case is not None
+            if series is None or (value := series.value) is None or series.metric != pair.series.metric:
+                continue
+            if kept.machine == run.machine:
+                pair.kept[kept.id] = value
+            else:
+                others.append(value)
+        pair.elsewhere = statistics.median(others) if others else None
+
+
+def _estimate(pairs: Sequence[Pair]) -> None:
+    """Estimate the effect of every pair that has a ratio; the spread is shared by the cases of one metric."""
+    by_metric: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        value = pair.series.value
+        if value is not None and value > 0 and pair.kept and min(pair.kept.values()) > 0:
+            by_metric.setdefault(pair.series.metric.name, []).append(pair)
+    for alike in by_metric.values():
+        worse = [-1.0 if pair.series.metric.better == "higher" else 1.0 for pair in alike]
+        logs = [
+            {run: sign * math.log(value) for run, value in pair.kept.items()}
+            for pair, sign in zip(alike, worse, strict=True)
+        ]
+        for pair, sign, kept, spread in zip(alike, worse, logs, spreads(logs), strict=True):
+            pair.spread = spread
+            if spread is not None and pair.series.value is not None:
+                pair.estimate = predict(list(kept.values()), sign * math.log(pair.series.value), spread)
+
+
+def _row(pair: Pair, *, baseline_named: bool, family_size: int, level: float) -> Row:
+    """Write down what is known about one pair."""
+    estimate, policy = pair.estimate, pair.policy
+    interval = estimate.interval(pair.alpha) if estimate else None
+    verdict, reason = _verdict(pair, baseline_named=baseline_named, family_size=family_size, level=level)
+    action = _action(policy, estimate, verdict)
+    threshold = policy.threshold
+    if action is not None:
+        threshold = policy.block if action is Action.BLOCK else policy.warn
+    value = pair.series.value
+    if policy.limit is not None and value is not None:
+        lower_is_better = pair.series.metric.better == "lower"
+        broken = value > policy.limit if lower_is_better else value < policy.limit
+        shown = units.quantity(policy.limit, pair.series.metric.unit)
+        if broken:
+            action = Action.BLOCK
+            side = "over" if lower_is_better else "below"
+            reason = f"{units.quantity(value, pair.series.metric.unit)} is {side} its limit of {shown}"
+        elif threshold is None:
+            reason = f"within its limit of {shown}"
+    return Row(
+        id=pair.case.id,
+        location=pair.case.location,
+        metric=pair.series.metric.name,
+        unit=pair.series.metric.unit,
+        better=pair.series.metric.better,
+        verdict=verdict,
+        reason=reason,
+        effect=estimate.effect if estimate else _plain_effect(pair),
+        interval=interval,
+        confidence=1 - pair.alpha if estimate else None,
+        baseline=pair.baseline,
+        candidate=value,
+        launches=len(pair.kept) + (value is not None),
+        threshold=threshold,
+        limit=policy.limit,
+        action=action,
+    )
+
+
+def _verdict(pair: Pair, *, baseline_named: bool, family_size: int, level: float) -> tuple[Verdict, str]:
+    if pair.series.unmeasured is not None:
+        return Verdict.UNMEASURED, pair.series.unmeasured
+    if not baseline_named:
+        return Verdict.NEW, "no baseline was named"
+    if not pair.compared:
+        return Verdict.NEW, "the baseline has no value of this metric" if pair.known else "the baseline lacks this case"
+    if not pair.kept:
+        return (
+            Verdict.INCONCLUSIVE,
+            "other machine: the kept runs are from other machines, whose figures say nothing here",
+        )
+    if pair.estimate is not None:
+        threshold = pair.policy.threshold
+        verdict = decide(pair.estimate.effect, pair.estimate.interval(pair.alpha), threshold)
+        return verdict, _sentence(verdict, pair, family_size, level)
+    values = [*pair.kept.values(), pair.series.value]
+    if all(value == values[0] for value in values) and pair.spread is None and values[0] == 0:
+        return Verdict.EQUIVALENT, "zero on both sides"
+    if any(value is None or value <= 0 for value in values):
+        return Verdict.INCONCLUSIVE, "a value of zero or below has no ratio: give this metric a limit instead"
+    kept = "1 kept run does" if len(pair.kept) == 1 else f"{len(pair.kept)} kept runs do"
+    return (
+        Verdict.INCONCLUSIVE,
+        f"{kept} not show how runs differ; {_runs_that_would_do(pair, family_size, level)}",
+    )
+
+
+def _sentence(verdict: Verdict, pair: Pair, family_size: int, level: float) -> str:
+    """Say why, in a reader's terms."""
+    threshold = pair.policy.threshold
+    reach = "1 %" if threshold is None else f"the threshold of {_threshold(threshold, pair)}"
+    match verdict:
+        case Verdict.REGRESSED:
+            return f"worse, and by more than {reach}"
+        case Verdict.SLOWER:
+            return "worse beyond doubt" + ("" if threshold is None else f", but by less than {reach}")
+        case Verdict.IMPROVED:
+            return f"better, and by more than {reach}"
+        case Verdict.EQUIVALENT:
+            return f"no change beyond {reach}"
+        case _:
+            return f"the interval is too wide for {reach}; {_runs_that_would_do(pair, family_size, level)}"
+
+
+def _runs_that_would_do(pair: Pair, family_size: int, level: float) -> str:
+    """Say how many kept runs would decide, under which assumption."""
+    spread = pair.spread.sd if pair.spread else PLANNING_SPREAD
+    threshold = pair.policy.threshold
+    if threshold is None:
+        return "the metric has no threshold"
+    needed = runs_needed(threshold, level / max(family_size, 1), spread)
+    differ = f"{'differ' if pair.spread else 'should differ'} by {100 * spread:.1f} %"
+    have = len(pair.kept)
+    if needed is None:
+        return f"runs {differ}, and no number of kept runs would do for {_threshold(threshold, pair)}"
+    if needed <= have:
+        return f"{have} kept runs {differ}, so the change is too near the threshold to call"
+    return f"{needed} kept runs would do where runs {differ}"
+
+
+def _threshold(effect: float, pair: Pair) -> str:
+    change = math.expm1(effect) if pair.series.metric.better == "lower" else -math.expm1(-effect)
+    return f"{100 * change:.3g} %"
+
+
+def _action(policy: Policy, estimate: Estimate | None, verdict: Verdict) -> Action | None:
+    """A regression blocks from the blocking threshold on, and warns below it where a warning is asked for."""
+    if verdict is not Verdict.REGRESSED or estimate is None:
+        return None
+    if policy.block is not None and estimate.effect >= policy.block:
+        return Action.BLOCK
+    return Action.WARN
+
+
+def _plain_effect(pair: Pair) -> float | None:
+    """The ratio of two figures that no interval can be given for: too few runs, or another machine."""
+    baseline, value = pair.baseline, pair.series.value
+    if baseline is None or value is None or baseline <= 0 or value <= 0:
+        return None
+    effect = math.log(value / baseline)
+    return -effect if pair.series.metric.better == "higher" else effect
+
+
+def _unmeasured(case: Case) -> Row:
+    """One row stands for a case of which nothing could be measured."""
+    reason = next((series.unmeasured for series in case.series if series.unmeasured), "nothing was measured")
+    return Row(id=case.id, location=case.location, verdict=Verdict.UNMEASURED, reason=reason)
+
+
+def _badness(row: Row) -> tuple[int, int, str]:
+    """Sort key: what blocks, what warns, what cannot be told, then the order of the vocabulary; ties keep the run's."""
+    actions = [Action.BLOCK, Action.WARN, None]
+    words = [
+        Verdict.REGRESSED,
+        Verdict.MISSING,
+        Verdict.ERRORED,
+        Verdict.INCONCLUSIVE,
+        Verdict.SLOWER,
+        Verdict.UNMEASURED,
+        Verdict.IMPROVED,
+        Verdict.NEW,
+        Verdict.EQUIVALENT,
+        Verdict.NOT_SELECTED,
+    ]
+    return actions.index(row.action), words.index(row.verdict), row.id

@@ -1,0 +1,185 @@
+"""Repeat a call in blocks: each block long enough for the clock, all blocks together long enough for the statistics.
+
+A block is the unit that is kept. Its length is a twentieth of the time asked for, so that a launch gives about twenty
+blocks. Short calls are repeated in a bare loop; calls that last at least a hundred clock readings are stamped one by
+one inside their block, and their stamps serve as latencies too. With a set-up function every call is stamped, since the
+set-up must stay outside.
+"""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pytest_supervm.measure import clock
+
+BLOCKS = 20
+"""Blocks that the time asked for is divided into."""
+
+FEWEST_BLOCKS = 3
+"""Fewest blocks of a launch, unless even these would take longer than the longest time allowed."""
+
+SECOND = 1_000_000_000
+
+Work = Callable[[], object]
+
+Progress = Callable[[float, float], None]
+"""Called between blocks with the seconds spent on the case and the seconds planned for it."""
+
+
+@dataclass(slots=True)
+class Timings:
+    """What was timed. All times in nanoseconds, per block unless said otherwise.
+
+    Attributes
+    ----------
+    calls
+        Calls per block.
+    stamped
+        Whether each call was timed alone.
+    wall, cpu
+        Wall and CPU time of each block, without set-up.
+    latencies
+        Wall time of single calls; from the blocks where they were stamped, else from a pass of their own.
+    """
+
+    calls: int
+    stamped: bool
+    wall: list[int] = field(default_factory=list)
+    cpu: list[int] = field(default_factory=list)
+    latencies: array[int] = field(default_factory=lambda: array("q"))
+
+
+def run(
+    call: Work, setup: Work | None, *, least: float, most: float, latencies_wanted: int, progress: Progress
+) -> Timings:
+    """Time `call` in blocks.
+
+    Parameters
+    ----------
+    call
+        What is timed.
+    setup
+        Called before every call, outside the timing.
+    least
+        Least seconds of timed work.
+    most
+        Most seconds, set-up included, for further latency samples and for the fewest blocks.
+    latencies_wanted
+        Samples of single calls that a quantile needs; sought only if they fit into `most`.
+    progress
+        Told between blocks.
+    """
+    start = clock.wall()
+    cost = clock.inspect().cost
+    shortest, calls = _calibrate(call, setup, least * SECOND / BLOCKS)
+    timings = Timings(calls, stamped=setup is not None or shortest >= clock.STAMP_SHARE * cost)
+    block = _block(call, setup, timings)
+
+    def elapsed() -> float:
+        return (clock.wall() - start) / SECOND
+
+    timed = 0
+    while timed < least * SECOND or len(timings.wall) < FEWEST_BLOCKS:
+        if timings.wall and elapsed() >= most:
+            break
+        block()
+        timed += timings.wall[-1]
+        progress(elapsed(), max(least, elapsed()))
+
+    if not timings.stamped:
+        if shortest < clock.LATENCY_SHARE * cost:
+            return timings
+        block = _latency_pass(call, timings)
+    missing = latencies_wanted - len(timings.latencies)
+    pace = elapsed() / len(timings.latencies) if timings.latencies else shortest / SECOND
+    planned = elapsed() + pace * missing
+    if planned > most:
+        return timings
+    while len(timings.latencies) < latencies_wanted and elapsed() < most:
+        block()
+        progress(elapsed(), planned)
+    return timings
+
+
+def _calibrate(call: Work, setup: Work | None, block_length: float) -> tuple[float, int]:
+    """Return the time of one call in nanoseconds and the number of calls that fill a block; warms caches as it goes."""
+    calls = 1
+    while True:
+        elapsed = _stamp(call, setup, calls) if setup else _loop(call, calls)
+        if elapsed >= block_length / 4 or elapsed >= SECOND:
+            per_call = elapsed / calls
+            return per_call, max(1, round(block_length / per_call))
+        calls *= 2
+
+
+def _block(call: Work, setup: Work | None, timings: Timings) -> Work:
+    """Return a function that times one block and keeps it."""
+    calls, latencies, now, cpu_now = timings.calls, timings.latencies, clock.wall, clock.cpu
+
+    def bare() -> None:
+        repeat = itertools.repeat(None, calls)
+        cpu_start, start = cpu_now(), now()
+        for _ in repeat:
+            call()
+        timings.wall.append(now() - start)
+        timings.cpu.append(cpu_now() - cpu_start)
+
+    def stamped() -> None:
+        first = len(latencies)
+        cpu_start = cpu_now()
+        for _ in range(calls):
+            start = now()
+            call()
+            latencies.append(now() - start)
+        timings.cpu.append(cpu_now() - cpu_start)
+        timings.wall.append(sum(latencies[first:]))
+
+    def with_setup() -> None:
+        first = len(latencies)
+        cpu_spent = 0
+        for _ in range(calls):
+            setup()  # type: ignore[misc]  # chosen below only when there is one
+            cpu_start, start = cpu_now(), now()
+            call()
+            end, cpu_end = now(), cpu_now()
+            latencies.append(end - start)
+            cpu_spent += cpu_end - cpu_start
+        timings.cpu.append(cpu_spent)
+        timings.wall.append(sum(latencies[first:]))
+
+    if setup is not None:
+        return with_setup
+    return stamped if timings.stamped else bare
+
+
+def _latency_pass(call: Work, timings: Timings) -> Work:
+    """Return a function that stamps a thousand short calls one by one, outside any block."""
+    latencies, now = timings.latencies, clock.wall
+
+    def stamps() -> None:
+        for _ in range(1000):
+            start = now()
+            call()
+            latencies.append(now() - start)
+
+    return stamps
+
+
+def _loop(call: Work, calls: int) -> int:
+    start = clock.wall()
+    for _ in range(calls):
+        call()
+    return clock.wall() - start
+
+
+def _stamp(call: Work, setup: Work, calls: int) -> int:
+    elapsed = 0
+    for _ in range(calls):
+        setup()
+        start = clock.wall()
+        call()
+        elapsed += clock.wall() - start
+    return elapsed

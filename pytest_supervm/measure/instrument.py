@@ -1,0 +1,260 @@
+"""One case: what a test author calls, and what becomes of it.
+
+`Measure` is the object behind the fixture `measure`. Without a laboratory around it, it calls the function once and
+returns what that returned, so that a performance test is an ordinary test. `Instrument` measures: it calls once to warm
+up (that call's result is returned), once for memory, and then in blocks.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from pytest_supervm import units
+from pytest_supervm.measure import blocks, clock, observers, quantiles, resources
+from pytest_supervm.model import STANDARD_METRICS, Better, Metric, Series
+
+T = TypeVar("T")
+
+
+class MeasureError(Exception):
+    """A test asked for something that cannot be measured: what, why, and what to do instead."""
+
+
+class Measure:
+    """What the fixture `measure` gives to a test.
+
+    Without a ``--supervm`` option the function is called once and nothing is kept.
+    """
+
+    def __init__(self) -> None:
+        self.series: dict[str, Series] = {}
+        self.conditions: dict[str, str] = {}
+        self._called = False
+        self._own_latency = False
+
+    def __call__(
+        self,
+        function: Callable[..., T],
+        *args: Any,
+        work: float = 1,
+        unit: str = "op",
+        setup: Callable[[], object] | None = None,
+        **kwargs: Any,
+    ) -> T:
+        """Measure ``function(*args, **kwargs)`` and return the result of its first call.
+
+        Parameters
+        ----------
+        function
+            What is measured. Without ``setup`` it must bear being called many times in a row.
+        *args, **kwargs
+            Passed on. For a function with parameters named ``work``, ``unit`` or ``setup`` use `functools.partial`.
+        work
+            Units of work that one call does.
+        unit
+            Name of that unit: throughput is in ``unit/s``, CPU time in ``s/unit``.
+        setup
+            Called without arguments before every call, outside the timing.
+
+        Returns
+        -------
+        object
+            What the first call returned.
+
+        Raises
+        ------
+        MeasureError
+            Called twice in one test, or `work` is not a number above zero.
+        """
+        if self._called:
+            raise MeasureError(
+                "measure() was called twice in one test: a test is one case. Parametrize the test, or write two"
+            )
+        if _number(work) <= 0:
+            raise MeasureError(f"work={work!r}: one call must do more than 0 units of work")
+        self._called = True
+        call: Callable[[], T] = functools.partial(function, *args, **kwargs) if args or kwargs else function
+        if setup is not None:
+            setup()
+        result = call()
+        self._measure(call, setup, _number(work), unit)
+        return result
+
+    def record(self, name: str, value: float, *, unit: str = "ratio", better: Better = "lower") -> None:
+        """Add a number that the test found out itself as a metric of its case.
+
+        Parameters
+        ----------
+        name
+            Metric name: ``failure_rate``, ``write_amplification``, or any other.
+        value
+            The figure, in `unit`.
+        unit
+            ``s``, ``ms``, ``B``, ``MB``, ``%``, ``ratio``, or the name of a count. Kept in the base unit.
+        better
+            ``"lower"`` or ``"higher"``.
+
+        Raises
+        ------
+        MeasureError
+            The name was recorded before, the value is not finite, or a standard metric is recorded in another
+            dimension or direction than its own.
+        """
+        metric = Metric(name, units.base_unit(unit), better)
+        standard = STANDARD_METRICS.get(name, metric)
+        if better not in ("lower", "higher"):
+            raise MeasureError(f"record({name!r}): better is 'lower' or 'higher', not {better!r}")
+        if metric != standard:
+            raise MeasureError(
+                f"record({name!r}): this metric is in {standard.unit} and {standard.better} is better; "
+                f"record it so, or under another name"
+            )
+        self._keep([Series(metric=metric, launches=((units.to_base(_number(value), unit),),))])
+
+    def latency(self, source: Iterable[float] | quantiles.HistogramLike) -> None:
+        """Take latencies that the subject recorded itself; they stand in place of the latency of whole calls.
+
+        Parameters
+        ----------
+        source
+            Single latencies in seconds, or anything with ``edges`` (seconds, ascending) and ``counts``, one fewer:
+            quantiles are interpolated inside the buckets. `pytest_supervm.Histogram` is one.
+
+        Raises
+        ------
+        MeasureError
+            Called twice, or the latencies make no sense.
+        """
+        if self._own_latency:
+            raise MeasureError("measure.latency() was called twice in one test: join the samples first")
+        self._own_latency = True
+        more = "record more of them"
+        try:
+            if isinstance(source, quantiles.HistogramLike):
+                found = quantiles.of_histogram(source, more)
+            else:
+                found = quantiles.of_samples(source, more)
+        except (ValueError, TypeError) as error:
+            raise MeasureError(f"measure.latency(): {error}") from None
+        for series in found:
+            self.series.pop(series.metric.name, None)
+        self.conditions["latency"] = "recorded by the test"
+        self._keep(found)
+
+    def _keep(self, found: Iterable[Series]) -> None:
+        for series in found:
+            name = series.metric.name
+            if name in self.series:
+                raise MeasureError(f"the metric {name!r} was recorded twice in one test")
+            self.series[name] = series
+
+    def _measure(self, call: Callable[[], object], setup: blocks.Work | None, work: float, unit: str) -> None:
+        """Do nothing more: a single call was all that was asked for."""
+
+
+class Instrument(Measure):
+    """Measures.
+
+    Parameters
+    ----------
+    least, most
+        Seconds of timed work per case: at least, and at most for the samples that a quantile needs.
+    wanted
+        Highest quantile that somebody has a policy for, or None: only for it is the time stretched towards `most`.
+    obstacle
+        Why nothing can be measured in this process, or None.
+    progress
+        Told between blocks.
+    """
+
+    def __init__(
+        self,
+        *,
+        least: float,
+        most: float,
+        wanted: float | None = None,
+        obstacle: str | None = None,
+        progress: blocks.Progress = lambda _spent, _planned: None,
+    ) -> None:
+        super().__init__()
+        self._least = least
+        self._most = most
+        self._wanted = wanted
+        self._obstacle = obstacle
+        self._progress = progress
+
+    def _measure(self, call: Callable[[], object], setup: blocks.Work | None, work: float, unit: str) -> None:
+        throughput = Metric("throughput", f"{unit}/s", "higher")
+        cpu_time = Metric("cpu_time", f"s/{unit}", "lower")
+        obstacle = self._obstacle or _watched()
+        if obstacle is None:
+            memory = resources.peak_memory(call, setup)
+            timings = self._time(call, setup)
+            obstacle = _watched()
+        if obstacle is not None:
+            metrics = (throughput, cpu_time, STANDARD_METRICS["peak_memory"])
+            self._keep(Series(metric=metric, unmeasured=obstacle) for metric in metrics)
+            self._keep_latency(quantiles.unmeasured(obstacle))
+            return
+        done = work * timings.calls
+        self._keep([_series(throughput, (done * blocks.SECOND / wall for wall in timings.wall))])
+        self._keep_latency(self._latency(timings))
+        self._keep([_series(cpu_time, (cpu / blocks.SECOND / done for cpu in timings.cpu)), memory])
+
+    def _time(self, call: Callable[[], object], setup: blocks.Work | None) -> blocks.Timings:
+        wanted = quantiles.samples_needed(self._wanted) if self._wanted is not None else 0
+        with resources.settled_heap() as collector:
+            timings = blocks.run(
+                call,
+                setup,
+                least=self._least,
+                most=self._most,
+                latencies_wanted=wanted,
+                progress=self._progress,
+            )
+        each = f"{timings.calls} call{'s' if timings.calls > 1 else ''} each"
+        self.conditions |= {
+            "blocks": f"{len(timings.wall)} of {each}{', timed one by one' if timings.stamped else ''}",
+            "garbage collector": collector,
+            "clock": str(clock.inspect()),
+        }
+        return timings
+
+    def _latency(self, timings: blocks.Timings) -> list[Series]:
+        if not timings.latencies and not timings.stamped:
+            shortest = min(timings.wall) / timings.calls
+            return quantiles.unmeasured(
+                f"a call takes {units.quantity(shortest / blocks.SECOND, 's')} and reading the clock "
+                f"{units.quantity(clock.inspect().cost / blocks.SECOND, 's')}; let one call do more work"
+            )
+        seconds = (nanoseconds / blocks.SECOND for nanoseconds in timings.latencies)
+        each = units.quantity(sum(timings.latencies) / len(timings.latencies) / blocks.SECOND, "s")
+        return quantiles.of_samples(seconds, f"a call takes {each}: raise --supervm-time or --supervm-max-time")
+
+    def _keep_latency(self, found: Iterable[Series]) -> None:
+        """Keep the latency of whole calls, unless the test brought latencies of its own."""
+        if not self._own_latency:
+            self._keep(found)
+
+
+def _series(metric: Metric, values: Iterable[float]) -> Series:
+    return Series(metric=metric, launches=(tuple(values),))
+
+
+def _number(value: object) -> float:
+    """Convert to a finite float, numpy's numbers included."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise MeasureError(f"{value!r} is not a finite number")
+    return number
+
+
+def _watched() -> str | None:
+    observer = observers.active()
+    return f"{observer}: run without it to measure" if observer else None

@@ -1,0 +1,120 @@
+"""Where a run comes from: the machine, the commit, the packages, and how fast a fixed piece of work was."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import os
+import platform
+import secrets
+import statistics
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import psutil
+
+from pytest_supervm.measure import clock
+from pytest_supervm.model import Commit, Machine
+
+MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+CALIBRATION_BYTES = 1 << 20
+CALIBRATION_ROUNDS = 15
+
+
+def run_id(now: datetime.datetime) -> str:
+    """Return an identifier that is unique and sorts by time."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
+
+
+def machine() -> Machine:
+    """Describe this machine by what makes figures comparable."""
+    import cpuinfo
+
+    affinity = getattr(os, "sched_getaffinity", None)
+    return Machine(
+        cpu=cpuinfo.get_cpu_info().get("brand_raw") or platform.processor() or "unknown",
+        cores=len(affinity(0)) if affinity else psutil.cpu_count() or 1,
+        memory=round(psutil.virtual_memory().total / 2**30),
+        os=f"{_system()} {platform.machine()}",
+        python=f"{platform.python_implementation()} {sys.version_info.major}.{sys.version_info.minor}",
+        id=_hashed_machine_id(),
+    )
+
+
+def commit(root: Path, ignoring: Path) -> Commit | None:
+    """Return the commit checked out at `root`, or None outside a git checkout.
+
+    Parameters
+    ----------
+    root
+        A folder of the checkout.
+    ignoring
+        A folder whose changes do not make the checkout dirty: where baselines are kept.
+    """
+    head = _git(root, "rev-parse", "HEAD")
+    if head is None:
+        return None
+    status = _git(
+        root, "status", "--porcelain", "--untracked-files=no", "--", ":/", f":(exclude,top){_below(root, ignoring)}"
+    )
+    branch = _git(root, "symbolic-ref", "--short", "-q", "HEAD")
+    return Commit(id=head, dirty=bool(status), branch=branch or None)
+
+
+def packages() -> dict[str, str]:
+    """Return the installed distributions and their versions."""
+    found = ((dist.metadata["Name"], dist.version) for dist in importlib.metadata.distributions())
+    return dict(sorted((name, version) for name, version in found if name))
+
+
+def calibration() -> float:
+    """Return the median seconds of a fixed piece of work: BLAKE2b over a mebibyte of zeros."""
+    data = bytes(CALIBRATION_BYTES)
+    times = []
+    for _ in range(CALIBRATION_ROUNDS):
+        start = clock.wall()
+        hashlib.blake2b(data).digest()
+        times.append(clock.wall() - start)
+    return statistics.median(times) / 1e9
+
+
+def _system() -> str:
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        return f"{platform.system()} {platform.release()}"
+    return f"{release['NAME']} {release.get('VERSION_ID', '')}".rstrip()
+
+
+def _hashed_machine_id() -> str:
+    for path in MACHINE_ID_FILES:
+        try:
+            identity = path.read_text().strip()
+        except OSError:
+            continue
+        if identity:
+            break
+    else:
+        identity = f"{uuid.getnode():012x}"
+    return hashlib.sha256(f"pytest-supervm:{identity}".encode()).hexdigest()[:16]
+
+
+def _below(root: Path, folder: Path) -> str:
+    """Path of `folder` relative to the checkout's top, for a pathspec; a folder outside excludes nothing."""
+    top = _git(root, "rev-parse", "--show-toplevel")
+    try:
+        return str(folder.resolve().relative_to(Path(top or root).resolve()))
+    except ValueError:
+        return ".git"
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """Run git and return its output; None where git or the repository is absent, or the command fails."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

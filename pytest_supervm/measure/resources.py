@@ -1,0 +1,72 @@
+"""Memory and the garbage collector.
+
+Peak memory is the growth of the process's high-water mark of resident memory: the mark is reset (Linux:
+``/proc/self/clear_refs``), the work runs once, and the mark is compared with what was resident before. Freed memory is
+returned to the system first, so that the growth shows what the work needs and not what earlier tests left lying about.
+The kernel counts pages in batches per thread: figures below a megabyte are coarse.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pytest_supervm.model import STANDARD_METRICS, Series
+
+CLEAR_REFS = Path("/proc/self/clear_refs")
+STATUS = Path("/proc/self/status")
+RESET_HIGH_WATER_MARK = "5"
+"""Value of clear_refs that resets the mark (man 5 proc)."""
+
+
+def peak_memory(work: Callable[[], object], setup: Callable[[], object] | None) -> Series:
+    """Run `work` once and return the growth of the high-water mark in bytes, or why it cannot be had."""
+    metric = STANDARD_METRICS["peak_memory"]
+    if setup is not None:
+        setup()
+    gc.collect()
+    _return_freed_memory()
+    try:
+        CLEAR_REFS.write_text(RESET_HIGH_WATER_MARK)
+        before = _status("VmRSS")
+        work()
+        after = _status("VmHWM")
+    except (OSError, KeyError) as error:
+        return Series(metric=metric, unmeasured=f"this system does not reset the high-water mark of memory ({error})")
+    return Series(metric=metric, launches=((float(max(after - before, 0)),),))
+
+
+@contextlib.contextmanager
+def settled_heap() -> Iterator[str]:
+    """Collect garbage and set aside what is alive.
+
+    A collection during the work then looks at the work's own objects only, whatever earlier tests left. Yields the
+    collector's state in words; whether it runs is left as the test set it.
+    """
+    gc.collect()
+    ours = gc.get_freeze_count() == 0
+    if ours:
+        gc.freeze()
+    try:
+        yield f"{'enabled' if gc.isenabled() else 'disabled'}, older objects set aside"
+    finally:
+        if ours:
+            gc.unfreeze()
+
+
+def _status(field: str) -> int:
+    """Read a field of /proc/self/status, in bytes."""
+    for line in STATUS.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    raise KeyError(field)
+
+
+def _return_freed_memory() -> None:
+    """Ask the C library to give freed memory back; only glibc can."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,195 @@
+"""Every option, ini key and marker, in one place, read once into one frozen `Settings`.
+
+The command line stands over ``[tool.supervm]`` in the ``pyproject.toml`` of pytest's root directory, which stands over
+the defaults below. Nothing here measures or judges, and importing it costs next to nothing: policies stay plain tables
+until a run needs them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""What a baseline may be called: it becomes a file name."""
+
+DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
+SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+MARKERS = (
+    "perf: the test measures something with the `measure` fixture",
+    "supervm(METRIC={'warn': '5%', 'block': '15%', 'limit': '100 ms'}, ...): policies of this test's case",
+)
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used: what it is, why not, and what would do."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One invocation's settings.
+
+    Attributes
+    ----------
+    active
+        Whether anything is measured: some ``--supervm...`` option was given.
+    baseline, save
+        Names of the baseline to judge against and to add the run to.
+    json, report
+        Files to write, or None.
+    strict
+        Whether the gate's ``warn`` and ``inconclusive`` fail the run too.
+    store
+        Where baselines are kept, relative to the root directory.
+    level
+        Family-wise error level of the gate.
+    time
+        Least seconds of timed work per case.
+    max_time
+        Seconds per case after which no further samples are taken for a quantile.
+    policy
+        Policy tables by metric, as written.
+    metrics
+        Declared metrics: name to a table with ``unit`` and ``better``.
+    """
+
+    active: bool = False
+    baseline: str | None = None
+    save: str | None = None
+    json: Path | None = None
+    report: Path | None = None
+    strict: bool = False
+    store: str = "baselines"
+    level: float = 0.01
+    time: float = 1.0
+    max_time: float = 15.0
+    policy: Mapping[str, object] = field(default_factory=dict)
+    metrics: Mapping[str, object] = field(default_factory=dict)
+
+
+FILE_KEYS = ("store", "level", "time", "max_time", "policy", "metrics")
+"""The keys of ``[tool.supervm]``."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register every command-line option."""
+    group = parser.getgroup("supervm", "performance regressions (pytest-supervm)")
+    group.addoption("--supervm", action="store_true", help="Measure; implied by every option below.")
+    group.addoption(
+        "--supervm-baseline",
+        metavar="NAME",
+        help="Judge this run against the runs kept under NAME, and fail if the gate blocks.",
+    )
+    group.addoption("--supervm-save", metavar="NAME", help="Add this run to the baseline NAME.")
+    group.addoption("--supervm-json", metavar="PATH", help="Write the results as JSON.")
+    group.addoption("--supervm-report", metavar="PATH", help="Write one HTML file that opens offline.")
+    group.addoption("--supervm-strict", action="store_true", help="Fail on a warning or an inconclusive gate too.")
+    group.addoption("--supervm-store", metavar="FOLDER", help="Where baselines are kept (default: baselines).")
+    group.addoption(
+        "--supervm-time", metavar="DURATION", help="Least timed work per case, such as 500ms or 2s (default: 1s)."
+    )
+    group.addoption(
+        "--supervm-max-time",
+        metavar="DURATION",
+        help="Most time per case for the samples that a quantile needs (default: 15s).",
+    )
+
+
+def read(config: pytest.Config) -> Settings:
+    """Read the settings of one invocation.
+
+    Raises
+    ------
+    SettingsError
+        An unknown key or an unusable value; the message lists what is known.
+    """
+    option = config.getoption
+    from_file = read_file(config.rootpath / "pyproject.toml")
+    names = ("baseline", "save", "json", "report", "strict", "store", "time", "max_time")
+    given = {name: value for name in names if (value := option(f"supervm_{name}")) not in (None, False)}
+    for name in ("baseline", "save"):
+        if name in given and not NAME.fullmatch(given[name]):
+            raise SettingsError(
+                f"--supervm-{name}={given[name]}: a baseline's name starts with a letter or digit, "
+                f"followed by letters, digits, '.', '_' or '-'"
+            )
+    for name in ("json", "report"):
+        if name in given:
+            given[name] = config.invocation_params.dir / given[name]
+    for name in ("time", "max_time"):
+        if name in given:
+            given[name] = seconds(given[name], f"--supervm-{name.replace('_', '-')}")
+    return Settings(**{**from_file, **given, "active": bool(given) or bool(option("supervm"))})
+
+
+def read_file(path: Path) -> dict[str, object]:
+    """Read ``[tool.supervm]`` from a ``pyproject.toml``; a file or table that is absent is empty.
+
+    Raises
+    ------
+    SettingsError
+        The file is not TOML, or the table has an unknown key or an unusable value.
+    """
+    import difflib
+    import tomllib
+
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return {}
+    if b"supervm" not in text:
+        return {}
+    try:
+        table = tomllib.loads(text.decode()).get("tool", {}).get("supervm", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}") from None
+    where = f"[tool.supervm] in {path}"
+    for key in table:
+        if key not in FILE_KEYS:
+            near = difflib.get_close_matches(key, FILE_KEYS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise SettingsError(f"{where}: unknown key {key!r}: the known ones are {', '.join(FILE_KEYS)}{hint}")
+    values = dict(table)
+    for key in ("time", "max_time"):
+        if key in values:
+            values[key] = seconds(values[key], f"{where}: {key}")
+    level = values.get("level", Settings.level)
+    if not isinstance(level, float) or not 0 < level < 0.5:
+        raise SettingsError(f"{where}: level must be a number above 0 and below 0.5, not {level!r}")
+    if not isinstance(values.get("store", ""), str):
+        raise SettingsError(f"{where}: store must be the name of a folder, not {values['store']!r}")
+    for key in ("policy", "metrics"):
+        if not isinstance(values.get(key, {}), dict):
+            raise SettingsError(f"{where}: {key} must be a table, not {values[key]!r}")
+    return values
+
+
+def seconds(text: object, where: str) -> float:
+    """Read a duration such as ``500ms``, ``2s``, ``1.5m``, or a plain number of seconds.
+
+    Raises
+    ------
+    SettingsError
+        It is no duration above zero.
+    """
+    match = DURATION.fullmatch(str(text))
+    value = float(match[1]) * SECONDS[match[2] or "s"] if match else 0.0
+    if value <= 0:
+        raise SettingsError(
+            f"{where}: {text!r} is not a duration: write a number and ms, s, m or h, such as 500ms or 2s"
+        )
+    return value
+
+
+def as_text(settings: Settings) -> dict[str, str]:
+    """Return what shaped the measuring, for the run's record."""
+    return {
+        item.name: str(getattr(settings, item.name)) for item in fields(settings) if item.name in ("time", "max_time")
+    }
