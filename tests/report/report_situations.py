@@ -1,0 +1,274 @@
+"""Results by situation. Every figure is written down, so that a page can be checked by hand."""
+
+import math
+import random
+
+from pytest_supervm.model import (
+    SCHEMA,
+    Action,
+    Against,
+    Case,
+    Commit,
+    Damage,
+    Family,
+    Gate,
+    History,
+    Location,
+    Machine,
+    Metric,
+    Results,
+    Row,
+    Run,
+    Series,
+    Verdict,
+)
+
+HERE = Machine(cpu="Fast CPU", cores=2, memory=8, os="Linux 6.1", python="CPython 3.11.7", id="a1")
+ELSEWHERE = Machine(cpu="Other CPU", cores=64, memory=256, os="Linux 6.1", python="CPython 3.13.0", id="b2")
+THROUGHPUT = Metric("throughput", "tx/s", "higher")
+LATENCY = Metric("latency_p99", "s", "lower")
+PLACE = Location("tests/test_transfer.py", 12)
+TRANSFER = "tests/test_transfer.py::test_transfer[4]"
+
+
+def run(number=99, *cases, machine=HERE, **fields):
+    return Run(
+        **{
+            "schema": SCHEMA,
+            "id": f"202601{1 + number % 28:02}T120000Z-{number:08x}",
+            "time": f"2026-01-{1 + number % 28:02}T12:00:00Z",
+            "commit": Commit(f"{(number * 2654435761) % 2**32:08x}" * 5, dirty=False, branch="main"),
+            "machine": machine,
+            "cases": cases,
+            **fields,
+        }
+    )
+
+
+def case(case_id=TRANSFER, *series, place=PLACE):
+    return Case(
+        id=case_id, location=place, series=series, parameters={"shards": "4"}, conditions={"calls per block": "128"}
+    )
+
+
+def series(metric, value, spread=0.01, launches=2, blocks=5):
+    steps = [spread * (2 * at / (blocks - 1) - 1) for at in range(blocks)]
+    return Series(metric=metric, launches=tuple(tuple(value * (1 + step) for step in steps) for _ in range(launches)))
+
+
+def row(metric=THROUGHPUT, case_id=TRANSFER, **fields):
+    return Row(
+        **{
+            "id": case_id,
+            "location": PLACE,
+            "metric": metric.name if metric else None,
+            "unit": metric.unit if metric else None,
+            "better": metric.better if metric else None,
+            "verdict": Verdict.EQUIVALENT,
+            "reason": "The whole interval lies inside the threshold.",
+            **fields,
+        }
+    )
+
+
+def judged(metric, baseline, candidate, margin, verdict, **fields):
+    """A row whose effect follows from its figures."""
+    effect = math.log(candidate / baseline) * (-1 if metric.better == "higher" else 1)
+    return row(
+        metric,
+        **{
+            "verdict": verdict,
+            "baseline": baseline,
+            "candidate": candidate,
+            "effect": effect,
+            "interval": (effect - margin, effect + margin),
+            "confidence": 0.998,
+            "launches": 11,
+            "threshold": math.log(1.05),
+            **fields,
+        },
+    )
+
+
+def results(*rows, gate=Gate.PASS, reason="nothing got worse", **fields):
+    measured = {
+        one.id: case(one.id, *(series(metric_of(r), r.candidate) for r in rows if r.id == one.id and r.candidate))
+        for one in rows
+        if one.candidate is not None
+    }
+    return Results(
+        **{
+            "schema": SCHEMA,
+            "gate": gate,
+            "reason": reason,
+            "family": Family(sum(one.threshold is not None for one in rows), 0.01),
+            "run": run(99, *measured.values()),
+            "cases": rows,
+            "baseline": Against(name="main", runs=10, runs_of_this_machine=10),
+            **fields,
+        }
+    )
+
+
+def metric_of(one):
+    return Metric(one.metric, one.unit, one.better)
+
+
+def history(of, length=10, elsewhere=(), seed=1):
+    """Kept runs of every row of `of` that has a baseline, scattered around it."""
+    scatter = random.Random(seed)
+    runs = []
+    for number in range(length):
+        cases = {}
+        for one in of.cases:
+            if one.baseline is not None:
+                value = one.baseline * math.exp(scatter.gauss(0, 0.01))
+                cases.setdefault(one.id, []).append(series(metric_of(one), value))
+        members = (case(case_id, *measured) for case_id, measured in cases.items())
+        runs.append(run(number, *members, machine=ELSEWHERE if number in elsewhere else HERE))
+    return History("main", tuple(runs))
+
+
+def passing():
+    return results(
+        judged(THROUGHPUT, 1.24e6, 1.23e6, 0.01, Verdict.EQUIVALENT),
+        judged(LATENCY, 81.3e-6, 79.1e-6, 0.04, Verdict.IMPROVED),
+    )
+
+
+def blocking():
+    return results(
+        judged(
+            THROUGHPUT,
+            1.24e6,
+            0.98e6,
+            0.03,
+            Verdict.REGRESSED,
+            action=Action.BLOCK,
+            reason="The interval excludes no change, and the estimate is beyond the threshold of 15 % that blocks.",
+        ),
+        judged(
+            LATENCY,
+            81.3e-6,
+            84.0e-6,
+            0.09,
+            Verdict.INCONCLUSIVE,
+            reason="The interval holds both no change and the threshold: more runs decide.",
+        ),
+        gate=Gate.BLOCK,
+        reason="1 pair regressed beyond the threshold that blocks",
+    )
+
+
+def missing():
+    gone = "tests/test_transfer.py::test_gone"
+    return results(
+        row(
+            None,
+            gone,
+            verdict=Verdict.MISSING,
+            action=Action.BLOCK,
+            reason="main holds this case and the run that should hold it does not.",
+        ),
+        judged(THROUGHPUT, 1.24e6, 1.23e6, 0.01, Verdict.EQUIVALENT),
+        gate=Gate.BLOCK,
+        reason="1 case is missing",
+    )
+
+
+def without_baseline():
+    return results(
+        row(THROUGHPUT, verdict=Verdict.NEW, candidate=1.24e6, reason="There is no baseline."),
+        row(LATENCY, verdict=Verdict.NEW, candidate=81.3e-6, reason="There is no baseline."),
+        baseline=None,
+        family=Family(0, 0.01),
+        reason="no baseline was named, so nothing was compared",
+    )
+
+
+def unmeasured():
+    few = "Only 200 of 1000 samples: raise --supervm-samples."
+    return results(
+        row(LATENCY, verdict=Verdict.UNMEASURED, threshold=math.log(1.1), action=Action.WARN, reason=few),
+        row(Metric("cycles", "", "lower"), verdict=Verdict.UNMEASURED, reason="No counters on this machine."),
+        gate=Gate.WARN,
+        reason="1 figure could not be measured",
+        run=run(99, case(TRANSFER, Series(metric=LATENCY, unmeasured=few))),
+    )
+
+
+def partial():
+    """A run of some cases only, against a file with a line that cannot be read."""
+    return results(
+        judged(THROUGHPUT, 1.24e6, 1.23e6, 0.01, Verdict.EQUIVALENT),
+        row(None, "tests/test_a.py::test_left", verdict=Verdict.NOT_SELECTED, reason="Not selected."),
+        row(None, "tests/test_a.py::test_out", verdict=Verdict.NOT_SELECTED, reason="Not selected."),
+        not_selected=2,
+        baseline=Against(
+            name="main",
+            runs=10,
+            runs_of_this_machine=7,
+            damaged=(Damage("baselines/main.jsonl", 3, "it is cut off"),),
+        ),
+        notes=("The working tree has uncommitted changes.",),
+    )
+
+
+HOSTILE = "tests/test_x.py::test[</script><script>alert(1)</script><b>&\"'\u2028\x1b[31m]"
+
+
+def hostile():
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(1)>{{ 7 * 7 }}"
+    metric = Metric(evil, evil, "lower")
+    return results(
+        judged(metric, 1.0, 1.2, 0.01, Verdict.REGRESSED, id=HOSTILE, reason=evil, action=Action.BLOCK),
+        gate=Gate.BLOCK,
+        reason=evil,
+        notes=(evil,),
+        baseline=Against(name=evil, runs=3, runs_of_this_machine=3, damaged=(Damage(evil, 1, evil),)),
+        run=run(
+            99,
+            Case(
+                id=HOSTILE,
+                location=Location(evil, 1),
+                parameters={evil: evil},
+                features=(evil,),
+                conditions={evil: evil},
+                series=(series(metric, 1.2),),
+            ),
+            commit=Commit(evil, dirty=True, branch=evil),
+            machine=Machine(cpu=evil, cores=1, memory=1, os=evil, python=evil, id=evil),
+            settings={evil: evil},
+            features=(evil,),
+        ),
+    )
+
+
+def large(cases=200):
+    """Many cases of every kind, worst first."""
+    kinds = [
+        (0.75, 0.03, Verdict.REGRESSED, Action.BLOCK),
+        (0.92, 0.03, Verdict.REGRESSED, Action.WARN),
+        (0.97, 0.06, Verdict.INCONCLUSIVE, None),
+        (0.98, 0.01, Verdict.SLOWER, None),
+        (1.2, 0.03, Verdict.IMPROVED, None),
+        (1.0, 0.01, Verdict.EQUIVALENT, None),
+    ]
+    rows = []
+    for number in range(cases):
+        ratio, margin, verdict, action = kinds[min(number // 2, 5)]
+        place = f"tests/test_mix_{number // 20}.py"
+        rows.append(
+            judged(
+                THROUGHPUT,
+                1e6 * (1 + number / 10),
+                1e6 * (1 + number / 10) * ratio,
+                margin,
+                verdict,
+                id=f"{place}::test_mix[{number}-zipf-{number % 7}]",
+                location=Location(place, 10 + number),
+                action=action,
+                reason="The interval decides; see the chart for how the figure moved.",
+            )
+        )
+    return results(*rows, gate=Gate.BLOCK, reason="2 pairs regressed beyond the threshold that blocks")
