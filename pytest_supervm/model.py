@@ -164,8 +164,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     features
         Active features that are not part of any case's identity.
     scope
-        Files and folders whose every test was selected in this run, relative to the root directory (``.`` is all of
-        it). A case whose file lies in the scope and that is not in `cases` did not exist any more.
+        Files and folders that were searched for tests in this run, relative to the root directory (``.`` is all of
+        it). A case whose file lies in the scope and that is neither in `cases` nor `deselected` did not exist any more.
+    deselected
+        Node ids of measuring tests that were found and left out.
     cases
         What was measured.
     """
@@ -181,10 +183,15 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str] = {}
     features: tuple[str, ...] = ()
     scope: tuple[str, ...] = ()
+    deselected: tuple[str, ...] = ()
 
     def get(self, case_id: str) -> Case | None:
         """Return the case of that id, or None."""
         return next((case for case in self.cases if case.id == case_id), None)
+
+    def retires(self, case: Case) -> bool:
+        """Tell whether this run looked where `case` was and did not find its test."""
+        return in_scope(case.location.file, self.scope) and case.nodeid not in self.deselected
 
 
 class Damage(msgspec.Struct, frozen=True):

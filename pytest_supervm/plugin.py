@@ -1,1 +1,89 @@
-"""pytest hooks."""
+"""pytest's hooks, as a table of contents: each is a few lines that call a room.
+
+Importing this module costs next to nothing. Without a ``--supervm`` option only the fixtures and markers exist; with
+one, `Hooks` is registered and the rest of the laboratory is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_supervm import fixtures, settings
+
+if TYPE_CHECKING:
+    from pytest_supervm.session import Laboratory
+
+pytest_plugins = ("pytest_supervm.fixtures",)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    settings.add_options(parser)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in settings.MARKERS:
+        config.addinivalue_line("markers", marker)
+    if settings.is_active(config):
+        config.pluginmanager.register(Hooks(_laboratory(config)), "supervm-hooks")
+
+
+def _laboratory(config: pytest.Config) -> Laboratory:
+    from pytest_supervm.baselines import BaselineError
+    from pytest_supervm.session import Laboratory
+
+    try:
+        laboratory = Laboratory(config, settings.read(config))
+    except (settings.SettingsError, BaselineError) as error:
+        raise pytest.UsageError(str(error)) from None
+    config.stash[fixtures.INSTRUMENTS] = laboratory
+    return laboratory
+
+
+class Hooks:
+    """The hooks of an invocation that measures."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self.laboratory = laboratory
+
+    def pytest_report_header(self) -> list[str]:
+        return self.laboratory.header()
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        try:
+            self.laboratory.check_marker(item)
+        except settings.SettingsError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    def pytest_deselected(self, items: list[pytest.Item]) -> None:
+        self.laboratory.census.deselect(items)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.laboratory.census.broken.add(report.nodeid)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self.laboratory.census.select(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        self.laboratory.attach(item, report)
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.laboratory.gather(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.laboratory.from_worker(getattr(node, "workeroutput", {}))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        session.exitstatus = self.laboratory.finish(exitstatus)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        self.laboratory.show(terminalreporter)

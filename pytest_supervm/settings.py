@@ -38,8 +38,6 @@ class Settings:
 
     Attributes
     ----------
-    active
-        Whether anything is measured: some ``--supervm...`` option was given.
     baseline, save
         Names of the baseline to judge against and to add the run to.
     json, report
@@ -60,7 +58,6 @@ class Settings:
         Declared metrics: name to a table with ``unit`` and ``better``.
     """
 
-    active: bool = False
     baseline: str | None = None
     save: str | None = None
     json: Path | None = None
@@ -73,6 +70,9 @@ class Settings:
     policy: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, object] = field(default_factory=dict)
 
+
+OPTIONS = ("baseline", "save", "json", "report", "strict", "store", "time", "max_time")
+"""The command-line options ``--supervm-...``, each of which implies ``--supervm``."""
 
 FILE_KEYS = ("store", "level", "time", "max_time", "policy", "metrics")
 """The keys of ``[tool.supervm]``."""
@@ -102,6 +102,11 @@ def add_options(parser: pytest.Parser) -> None:
     )
 
 
+def is_active(config: pytest.Config) -> bool:
+    """Tell whether anything is to be measured: ``--supervm``, or any option that implies it."""
+    return any(config.getoption(name) not in (None, False) for name in ("supervm", *(f"supervm_{o}" for o in OPTIONS)))
+
+
 def read(config: pytest.Config) -> Settings:
     """Read the settings of one invocation.
 
@@ -110,10 +115,8 @@ def read(config: pytest.Config) -> Settings:
     SettingsError
         An unknown key or an unusable value; the message lists what is known.
     """
-    option = config.getoption
     from_file = read_file(config.rootpath / "pyproject.toml")
-    names = ("baseline", "save", "json", "report", "strict", "store", "time", "max_time")
-    given = {name: value for name in names if (value := option(f"supervm_{name}")) not in (None, False)}
+    given = {name: value for name in OPTIONS if (value := config.getoption(f"supervm_{name}")) not in (None, False)}
     for name in ("baseline", "save"):
         if name in given and not NAME.fullmatch(given[name]):
             raise SettingsError(
@@ -126,7 +129,7 @@ def read(config: pytest.Config) -> Settings:
     for name in ("time", "max_time"):
         if name in given:
             given[name] = seconds(given[name], f"--supervm-{name.replace('_', '-')}")
-    return Settings(**{**from_file, **given, "active": bool(given) or bool(option("supervm"))})
+    return Settings(**{**from_file, **given})
 
 
 def read_file(path: Path) -> dict[str, object]:

@@ -7,9 +7,11 @@ up (that call's result is returned), once for memory, and then in blocks.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from pytest_supervm import units
@@ -27,9 +29,17 @@ class Measure:
     """What the fixture `measure` gives to a test.
 
     Without a ``--supervm`` option the function is called once and nothing is kept.
+
+    Attributes
+    ----------
+    series
+        What was measured and recorded, by metric name.
+    conditions
+        How it was measured, in words.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, metrics: Mapping[str, Metric] = STANDARD_METRICS) -> None:
+        self._metrics = metrics
         self.series: dict[str, Series] = {}
         self.conditions: dict[str, str] = {}
         self._called = False
@@ -100,16 +110,16 @@ class Measure:
         Raises
         ------
         MeasureError
-            The name was recorded before, the value is not finite, or a standard metric is recorded in another
-            dimension or direction than its own.
+            The name was recorded before, the value is not finite, or a known metric is recorded in another dimension or
+            direction than its own.
         """
         metric = Metric(name, units.base_unit(unit), better)
-        standard = STANDARD_METRICS.get(name, metric)
+        known = self._metrics.get(name, metric)
         if better not in ("lower", "higher"):
             raise MeasureError(f"record({name!r}): better is 'lower' or 'higher', not {better!r}")
-        if metric != standard:
+        if metric != known:
             raise MeasureError(
-                f"record({name!r}): this metric is in {standard.unit} and {standard.better} is better; "
+                f"record({name!r}): this metric is in {known.unit} and {known.better} is better; "
                 f"record it so, or under another name"
             )
         self._keep([Series(metric=metric, launches=((units.to_base(_number(value), unit),),))])
@@ -164,10 +174,12 @@ class Instrument(Measure):
         Seconds of timed work per case: at least, and at most for the samples that a quantile needs.
     wanted
         Highest quantile that somebody has a policy for, or None: only for it is the time stretched towards `most`.
+    metrics
+        The known metrics by name, the project's own included.
     obstacle
         Why nothing can be measured in this process, or None.
     progress
-        Told between blocks.
+        Entered while a case is timed, and told between blocks.
     """
 
     def __init__(
@@ -176,15 +188,16 @@ class Instrument(Measure):
         least: float,
         most: float,
         wanted: float | None = None,
+        metrics: Mapping[str, Metric] = STANDARD_METRICS,
         obstacle: str | None = None,
-        progress: blocks.Progress = lambda _spent, _planned: None,
+        progress: AbstractContextManager[blocks.Progress] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(metrics)
         self._least = least
         self._most = most
         self._wanted = wanted
         self._obstacle = obstacle
-        self._progress = progress
+        self._progress = progress or contextlib.nullcontext(_silent)
 
     def _measure(self, call: Callable[[], object], setup: blocks.Work | None, work: float, unit: str) -> None:
         throughput = Metric("throughput", f"{unit}/s", "higher")
@@ -206,14 +219,14 @@ class Instrument(Measure):
 
     def _time(self, call: Callable[[], object], setup: blocks.Work | None) -> blocks.Timings:
         wanted = quantiles.samples_needed(self._wanted) if self._wanted is not None else 0
-        with resources.settled_heap() as collector:
+        with resources.settled_heap() as collector, self._progress as progress:
             timings = blocks.run(
                 call,
                 setup,
                 least=self._least,
                 most=self._most,
                 latencies_wanted=wanted,
-                progress=self._progress,
+                progress=progress,
             )
         each = f"{timings.calls} call{'s' if timings.calls > 1 else ''} each"
         self.conditions |= {
@@ -253,6 +266,10 @@ def _number(value: object) -> float:
     if not math.isfinite(number):
         raise MeasureError(f"{value!r} is not a finite number")
     return number
+
+
+def _silent(_spent: float, _planned: float) -> None:
+    """Show no progress."""
 
 
 def _watched() -> str | None:

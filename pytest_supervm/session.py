@@ -1,0 +1,367 @@
+"""One run, from settings to gate: what is measured, judged, kept and shown, in that order.
+
+A `Laboratory` lives for one pytest invocation. In the process that runs the tests it hands out instruments and turns
+what they hold into cases, which travel on the test reports: so a test may run in this process or in a worker. In the
+process that the user started it gathers the reports and, at the end, concludes.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import pytest
+
+from pytest_supervm.baselines import BaselineError, open_store
+from pytest_supervm.census import Census, is_whole, scope
+from pytest_supervm.judge import gate
+from pytest_supervm.judge.policy import DEFAULTS, Policy, PolicyError, merge, read
+from pytest_supervm.measure import provenance
+from pytest_supervm.measure.instrument import Instrument, Measure
+from pytest_supervm.measure.quantiles import QUANTILES
+from pytest_supervm.model import (
+    SCHEMA,
+    STANDARD_METRICS,
+    Against,
+    Case,
+    Family,
+    Gate,
+    History,
+    Location,
+    Metric,
+    Results,
+    Run,
+    Verdict,
+)
+from pytest_supervm.report import files, terminal
+from pytest_supervm.report.progress import Progress
+from pytest_supervm.settings import Settings, SettingsError, as_text
+from pytest_supervm.units import base_unit
+
+MEASURE = pytest.StashKey[Measure]()
+"""On a test item: what its fixture `measure` handed out."""
+
+ON_REPORT = "supervm"
+"""Attribute of a test report that carries what was measured, as plain values that xdist can send."""
+
+MARKUP: dict[terminal.Style, dict[str, bool]] = {
+    "plain": {},
+    "good": {"green": True},
+    "warn": {"yellow": True},
+    "bad": {"red": True, "bold": True},
+    "dim": {"light": True},
+    "bold": {"bold": True},
+}
+
+PolicyTable = Mapping[str, Mapping[str, object]]
+T = TypeVar("T")
+
+
+class Laboratory:
+    """One invocation's state.
+
+    Parameters
+    ----------
+    config
+        pytest's configuration.
+    settings
+        What was asked for.
+
+    Raises
+    ------
+    SettingsError
+        A policy, a declared metric or the store cannot be used.
+    BaselineError
+        The baseline to judge against does not exist or cannot be read.
+    """
+
+    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+        self.config = config
+        self.settings = settings
+        self.started = datetime.datetime.now(datetime.UTC)
+        self.census = Census()
+        self.measured: dict[str, tuple[Case, PolicyTable]] = {}
+        self.results: Results | None = None
+        self.written: list[str] = []
+        self.failures: list[str] = []
+        self.metrics = STANDARD_METRICS | _declared(settings.metrics)
+        self.policy = _sound(lambda: merge(DEFAULTS, settings.policy))
+        self.policies(self.policy)
+        self.store = open_store(settings.store, config.rootpath)
+        self.history: History | None = None
+        if settings.baseline is not None and not is_worker(config):
+            self.history = self.store.load(settings.baseline)
+
+    def header(self) -> list[str]:
+        """Say at the top of the output what this invocation does."""
+        against = f", judged against {self.history.name!r}" if self.history else ""
+        kept = f" ({len(self.history.runs)} kept runs)" if self.history else ""
+        return [f"supervm: measuring, at least {self.settings.time:g} s a case{against}{kept}"]
+
+    # While tests are found.
+
+    def check_marker(self, item: pytest.Item) -> None:
+        """Read the policies of one test, so that a mistake is told before anything is measured.
+
+        Raises
+        ------
+        SettingsError
+            The marker names something unknown; the message says in which test and lists what is known.
+        """
+        try:
+            self.policies(self.policy_of(item))
+        except SettingsError as error:
+            raise SettingsError(f"{item.nodeid}: @pytest.mark.supervm: {error}") from None
+
+    def policy_of(self, item: pytest.Item) -> PolicyTable:
+        """Return the policy table of one test: the nearest marker's words stand over those of outer ones."""
+        markers = list(item.iter_markers("supervm"))
+        for marker in markers:
+            if marker.args:
+                raise SettingsError(f'it takes policies by name, throughput={{"block": "3%"}}, not {marker.args[0]!r}')
+        return _sound(lambda: merge(self.policy, *(marker.kwargs for marker in reversed(markers))))
+
+    def policies(self, table: PolicyTable) -> dict[str, Policy]:
+        """Read a policy table."""
+        return _sound(lambda: read(table, self.metrics))
+
+    # While tests run.
+
+    def instrument(self, item: pytest.Item) -> Instrument:
+        """Return the instrument for one test's case."""
+        policies = self.policies(self.policy_of(item))
+        instrument = Instrument(
+            least=self.settings.time,
+            most=self.settings.max_time,
+            wanted=max((q for name, q in QUANTILES.items() if name in policies), default=None),
+            metrics=self.metrics,
+            obstacle=_obstacle(),
+            progress=Progress(self.config, item.nodeid),
+        )
+        item.stash[MEASURE] = instrument
+        return instrument
+
+    def attach(self, item: pytest.Item, report: pytest.TestReport) -> None:
+        """Put what a passed test measured on its report."""
+        measure = item.stash.get(MEASURE, None)
+        if report.when != "call" or not report.passed or measure is None or not measure.series:
+            return
+        case = _case(item, measure)
+        setattr(report, ON_REPORT, {"case": msgspec.to_builtins(case), "policy": self.policy_of(item)})
+
+    def gather(self, report: pytest.TestReport) -> None:
+        """Take a test's outcome, and what it measured unless it failed."""
+        self.census.take(report)
+        if (carried := getattr(report, ON_REPORT, None)) is not None:
+            self.measured[report.nodeid] = msgspec.convert(carried["case"], Case), carried["policy"]
+        if report.failed:
+            self.measured.pop(report.nodeid, None)
+
+    # When all is done.
+
+    def from_worker(self, output: Mapping[str, Any]) -> None:
+        """Take what an xdist worker found; a worker that crashed sends nothing."""
+        if ON_REPORT in output:
+            self.census.receive(output[ON_REPORT])
+
+    def finish(self, status: int) -> int:
+        """End the invocation and return pytest's exit status after the gate: what passed may still be blocked."""
+        if self.config.option.collectonly:
+            return status
+        if is_worker(self.config):
+            self.config.workeroutput[ON_REPORT] = self.census.send()  # type: ignore[attr-defined]
+            return status
+        if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
+            return status
+        results = self.conclude(interrupted=status == pytest.ExitCode.INTERRUPTED)
+        if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+            return status
+        fails = {Gate.BLOCK, Gate.WARN, Gate.INCONCLUSIVE} if self.settings.strict else {Gate.BLOCK}
+        return pytest.ExitCode.TESTS_FAILED if results.gate in fails or self.failures else status
+
+    def conclude(self, *, interrupted: bool) -> Results:
+        """Judge, keep and write what was measured; what goes wrong on the way becomes a sentence in `failures`."""
+        run = self._run()
+        results = self.results = self._judge(run, interrupted=interrupted)
+        if self.settings.save is not None:
+            self._save(self.settings.save, results, interrupted=interrupted)
+        if (path := self.settings.json) is not None:
+            self._write(path, lambda: files.write_json(results, path))
+        if (page := self.settings.report) is not None:
+            self._write(page, lambda: files.write_html(results, self.history, page))
+        return results
+
+    def show(self, reporter: pytest.TerminalReporter) -> None:
+        """Write the terminal section, when there is something to say."""
+        if self.results is None or not (self.results.cases or self.settings.baseline or self.failures):
+            return
+        reporter.section("supervm")
+        width = max(reporter._tw.fullwidth, terminal.WIDTH)
+        for line in terminal.lines(self.results, verbose=self.config.option.verbose > 0, width=width):
+            reporter.write_line(line.text, **MARKUP[line.style])
+        for place in self.written:
+            reporter.write_line(f"wrote {place}")
+        for failure in self.failures:
+            reporter.write_line(failure, **MARKUP["bad"])
+
+    def _run(self) -> Run:
+        root = self.config.rootpath
+        return Run(
+            schema=SCHEMA,
+            id=provenance.run_id(self.started),
+            time=self.started.isoformat(timespec="seconds"),
+            machine=provenance.machine(),
+            cases=tuple(case for case, _ in self.measured.values()),
+            commit=provenance.commit(root, root / self.settings.store),
+            packages=provenance.packages(),
+            calibration=provenance.calibration(),
+            settings=as_text(self.settings),
+            scope=scope(self.config) if is_whole(self.config) else (),
+            deselected=tuple(sorted(self.census.deselected_measuring)),
+        )
+
+    def _judge(self, run: Run, *, interrupted: bool) -> Results:
+        from pytest_supervm.judge import stored  # brings SciPy, which must not be in memory while tests are measured
+
+        policies = {case.id: self.policies(table) for case, table in self.measured.values()}
+        selection = self.census.selection(self.config)
+        rows, family = stored.judge(run, self.history, policies, selection, self.settings.level)
+        verdict, reason = gate.decide(rows, baseline=self.settings.baseline)
+        if interrupted:
+            verdict, reason = Gate.INCONCLUSIVE, "the run was interrupted: what it measured is shown and not judged"
+            rows = tuple(msgspec.structs.replace(row, action=None) for row in rows)
+            family = Family(0, self.settings.level)
+        return Results(
+            schema=SCHEMA,
+            gate=verdict,
+            reason=reason,
+            family=family,
+            run=run,
+            cases=rows,
+            baseline=self._against(run),
+            not_selected=sum(row.verdict is Verdict.NOT_SELECTED for row in rows),
+            notes=tuple(self._notes(run)),
+        )
+
+    def _against(self, run: Run) -> Against | None:
+        if self.history is None:
+            return None
+        return Against(
+            name=self.history.name,
+            runs=len(self.history.runs),
+            runs_of_this_machine=sum(kept.machine == run.machine for kept in self.history.runs),
+            damaged=self.history.damaged,
+        )
+
+    def _notes(self, run: Run) -> Iterable[str]:
+        """Say what a reader of the verdict must know about the baseline."""
+        kept = self.history.runs if self.history else ()
+        here = [known for known in kept if known.machine == run.machine]
+        if kept and not here:
+            differences = "; ".join(kept[-1].machine.differences(run.machine))
+            yield (
+                f"no kept run is from this machine ({differences}): keep runs of this one with "
+                f"--supervm-save={self.settings.baseline}"
+            )
+        if here and here[-1].settings != run.settings:
+            yield f"the newest kept run was measured with other settings: {here[-1].settings}, now {run.settings}"
+
+    def _save(self, name: str, results: Results, *, interrupted: bool) -> None:
+        if reason := self._why_not_saved(results, interrupted=interrupted):
+            self.failures.append(f"this run was not added to the baseline {name!r}: {reason}")
+            return
+        try:
+            self.store.append(name, results.run)
+            self.written.append(f"this run to the baseline {name!r}")
+        except BaselineError as error:
+            self.failures.append(f"{error}. {_rescue(results.run, name)}")
+
+    def _why_not_saved(self, results: Results, *, interrupted: bool) -> str | None:
+        if interrupted:
+            return "it was interrupted"
+        if unfinished := self.census.unfinished():
+            return f"{unfinished} tests failed or did not run, and a baseline must be whole"
+        if not any(case.measured for case in results.run.cases):
+            return "nothing was measured"
+        if results.gate is Gate.BLOCK:
+            return "the gate blocks; save without --supervm-baseline to accept these figures"
+        return None
+
+    def _write(self, path: Path, write: Callable[[], None]) -> None:
+        try:
+            write()
+            self.written.append(str(path))
+        except files.ReportError as error:
+            self.failures.append(str(error))
+
+
+def is_worker(config: pytest.Config) -> bool:
+    """Tell whether this process is one of xdist's workers: it measures, and its controller concludes."""
+    return hasattr(config, "workerinput")
+
+
+def _case(item: pytest.Item, measure: Measure) -> Case:
+    file, line, _ = item.location
+    callspec = getattr(item, "callspec", None)
+    parameters = {name: _short(value) for name, value in callspec.params.items()} if callspec else {}
+    return Case(
+        id=item.nodeid,
+        location=Location(Path(file).as_posix(), (line or 0) + 1),
+        parameters=parameters,
+        series=tuple(measure.series.values()),
+        conditions=measure.conditions,
+    )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _obstacle() -> str | None:
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers > 1:
+        return f"{workers} workers ran beside each other and would have measured each other: run with -n 0"
+    return None
+
+
+def _declared(table: Mapping[str, object]) -> dict[str, Metric]:
+    """Read ``[tool.supervm.metrics]``: the project's own metrics."""
+    metrics = {}
+    for name, keys in table.items():
+        if name in STANDARD_METRICS:
+            raise SettingsError(f"[tool.supervm.metrics]: {name!r} is a standard metric and cannot be declared anew")
+        if (
+            not isinstance(keys, Mapping)
+            or set(keys) != {"unit", "better"}
+            or keys["better"] not in ("lower", "higher")
+        ):
+            raise SettingsError(
+                f'[tool.supervm.metrics]: {name} must read {{ unit = "ratio", better = "lower" }} '
+                f'(or "higher"), not {keys!r}'
+            )
+        metrics[name] = Metric(name, base_unit(str(keys["unit"])), keys["better"])
+    return metrics
+
+
+def _sound(read_it: Callable[[], T]) -> T:
+    """Turn a mistake in a policy into a mistake in the settings."""
+    try:
+        return read_it()
+    except PolicyError as error:
+        raise SettingsError(str(error)) from None
+
+
+def _rescue(run: Run, name: str) -> str:
+    """Keep a run that its store could not take, and say where it is."""
+    try:
+        with tempfile.NamedTemporaryFile("wb", prefix="supervm-unsaved-", suffix=".jsonl", delete=False) as file:
+            file.write(msgspec.json.encode(run) + b"\n")
+    except OSError as error:
+        return f"The run could not be kept elsewhere either: {error}"
+    return f"The run is kept in {file.name}: append that line to {name}.jsonl"
