@@ -48,7 +48,7 @@ class _Baseline(click.Group):
             raise click.ClickException(str(error)) from error
 
 
-@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("supervm", cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="pytest-supervm")
 def main() -> None:
     """Measure, judge, keep and show."""

@@ -193,7 +193,7 @@ class FileStore:
                 stale.unlink(missing_ok=True)
             temporary = target.with_name(_TEMPORARY.format(secrets.token_hex(4)))
             try:
-                with temporary.open("xb") as new, _opened(target) if target.exists() else io.BytesIO() as old:
+                with temporary.open("xb") as new, _opened_or_empty(target) as old:
                     _take_over(old, new)
                     yield old, new
                     new.flush()
@@ -278,6 +278,13 @@ def _opened(path: Path) -> BinaryIO:
         return file
     file.close()
     raise OSError(errno.EINVAL, "it is not a regular file")
+
+
+def _opened_or_empty(path: Path) -> BinaryIO:
+    try:
+        return _opened(path)
+    except FileNotFoundError:
+        return io.BytesIO()
 
 
 def _take_over(old: BinaryIO, new: BinaryIO) -> None:
