@@ -382,6 +382,7 @@ STANDARD_METRICS: dict[str, Metric] = {
         Metric("latency_p999", "s", "lower"),
         Metric("cpu_time", "s", "lower"),
         Metric("peak_memory", "B", "lower"),
+        Metric("run_delay", "ratio", "lower"),
         Metric("failure_rate", "ratio", "lower"),
         Metric("retry_rate", "ratio", "lower"),
         Metric("write_amplification", "ratio", "lower"),

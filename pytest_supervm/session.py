@@ -49,6 +49,9 @@ MEASURE = pytest.StashKey[Measure]()
 ON_REPORT = "supervm"
 """Attribute of a test report that carries what was measured, as plain values that xdist can send."""
 
+BUSY = 0.05
+"""Share of time spent waiting for a core from which on a reader is told."""
+
 MARKUP: dict[terminal.Style, dict[str, bool]] = {
     "plain": {},
     "good": {"green": True},
@@ -259,7 +262,7 @@ class Laboratory:
         )
 
     def _notes(self, run: Run) -> Iterable[str]:
-        """Say what a reader of the verdict must know about the baseline."""
+        """Say what a reader of the verdict must know about the baseline and the machine."""
         kept = self.history.runs if self.history else ()
         here = [known for known in kept if known.machine == run.machine]
         if kept and not here:
@@ -270,6 +273,10 @@ class Laboratory:
             )
         if here and here[-1].settings != run.settings:
             yield f"the newest kept run was measured with other settings: {here[-1].settings}, now {run.settings}"
+        for case in run.cases:
+            waited = case.get("run_delay")
+            if waited is not None and (share := waited.value or 0.0) > BUSY:
+                yield f"{case.id}: the machine was busy: the test waited for a core {share:.0%} of the time"
 
     def _save(self, name: str, results: Results, *, interrupted: bool) -> None:
         if reason := self._why_not_saved(results, interrupted=interrupted):

@@ -238,8 +238,8 @@ def checked(number: int) -> int:
 
 
 def wrapped(number: int) -> int:
-    """The number modulo 2**64."""
-    return number % 2**WORD_BITS
+    """The number modulo 2**64: its lowest 64 bits."""
+    return number & UINT64_MAX
 
 
 # Flow

@@ -264,19 +264,24 @@ def _unmeasured(case: Case) -> Row:
     return Row(id=case.id, location=case.location, verdict=Verdict.UNMEASURED, reason=reason)
 
 
-def _badness(row: Row) -> tuple[int, int, str]:
-    """Sort key: what blocks, what warns, what cannot be told, then the order of the vocabulary; ties keep the run's."""
-    actions = [Action.BLOCK, Action.WARN, None]
-    words = [
-        Verdict.REGRESSED,
-        Verdict.MISSING,
-        Verdict.ERRORED,
-        Verdict.INCONCLUSIVE,
-        Verdict.SLOWER,
-        Verdict.UNMEASURED,
-        Verdict.IMPROVED,
-        Verdict.NEW,
-        Verdict.EQUIVALENT,
-        Verdict.NOT_SELECTED,
-    ]
-    return actions.index(row.action), words.index(row.verdict), row.id
+BADNESS = [
+    Verdict.REGRESSED,
+    Verdict.MISSING,
+    Verdict.ERRORED,
+    Verdict.INCONCLUSIVE,
+    Verdict.SLOWER,
+    Verdict.UNMEASURED,
+    Verdict.IMPROVED,
+    Verdict.NEW,
+    Verdict.EQUIVALENT,
+    Verdict.NOT_SELECTED,
+]
+
+
+def _badness(row: Row) -> tuple[int, int]:
+    """Sort key: what blocks, what warns, what was judged from worst to best, then figures without a policy.
+
+    Ties keep the order of the run.
+    """
+    asked = row.metric is None or row.threshold is not None or row.limit is not None
+    return [Action.BLOCK, Action.WARN, None].index(row.action), BADNESS.index(row.verdict) if asked else len(BADNESS)

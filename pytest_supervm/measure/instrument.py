@@ -205,7 +205,9 @@ class Instrument(Measure):
         obstacle = self._obstacle or _watched()
         if obstacle is None:
             memory = resources.peak_memory(call, setup)
+            start, delay = clock.wall(), resources.run_delay()
             timings = self._time(call, setup)
+            waited = _run_delay(delay, clock.wall() - start)
             obstacle = _watched()
         if obstacle is not None:
             metrics = (throughput, cpu_time, STANDARD_METRICS["peak_memory"])
@@ -215,7 +217,7 @@ class Instrument(Measure):
         done = work * timings.calls
         self._keep([_series(throughput, (done * blocks.SECOND / wall for wall in timings.wall))])
         self._keep_latency(self._latency(timings))
-        self._keep([_series(cpu_time, (cpu / blocks.SECOND / done for cpu in timings.cpu)), memory])
+        self._keep([_series(cpu_time, (cpu / blocks.SECOND / done for cpu in timings.cpu)), memory, waited])
 
     def _time(self, call: Callable[[], object], setup: blocks.Work | None) -> blocks.Timings:
         wanted = quantiles.samples_needed(self._wanted) if self._wanted is not None else 0
@@ -255,6 +257,15 @@ class Instrument(Measure):
 
 def _series(metric: Metric, values: Iterable[float]) -> Series:
     return Series(metric=metric, launches=(tuple(values),))
+
+
+def _run_delay(before: int | None, wall: int) -> Series:
+    """Return the share of `wall` nanoseconds that this thread waited for a core since the reading `before`."""
+    metric = STANDARD_METRICS["run_delay"]
+    after = resources.run_delay()
+    if before is None or after is None:
+        return Series(metric=metric, unmeasured="this system keeps no account of the wait for a core")
+    return _series(metric, [(after - before) / wall])
 
 
 def _number(value: object) -> float:

@@ -1,9 +1,13 @@
-"""Memory and the garbage collector.
+"""Memory, the garbage collector, and the wait for a core.
 
 Peak memory is the growth of the process's high-water mark of resident memory: the mark is reset (Linux:
 ``/proc/self/clear_refs``), the work runs once, and the mark is compared with what was resident before. Freed memory is
 returned to the system first, so that the growth shows what the work needs and not what earlier tests left lying about.
 The kernel counts pages in batches per thread: figures below a megabyte are coarse.
+
+Run delay is the time that the measuring thread was ready to run and another had the core, as a share of wall time (the
+scheduler's own account, ``/proc/thread-self/schedstat``). Where it is high, the machine was busy with something else,
+and wall times say as much about that as about the code.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from pytest_supervm.model import STANDARD_METRICS, Series
 
 CLEAR_REFS = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
+SCHEDSTAT = Path("/proc/thread-self/schedstat")
 RESET_HIGH_WATER_MARK = "5"
 """Value of clear_refs that resets the mark (man 5 proc)."""
 
@@ -55,6 +60,14 @@ def settled_heap() -> Iterator[str]:
     finally:
         if ours:
             gc.unfreeze()
+
+
+def run_delay() -> int | None:
+    """Return the nanoseconds that this thread has waited for a core since it started; None where nobody counts them."""
+    try:
+        return int(SCHEDSTAT.read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def _status(field: str) -> int:

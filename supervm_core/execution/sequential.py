@@ -78,8 +78,9 @@ def _build() -> Any:
         programs = uint64(valid.size)
         registers = np.empty(REGISTER_COUNT, np.uint64)
         # What a call overwrote, oldest first: a place (an account, or accounts + a slot) and its former number.
-        log_places = np.empty(LOG_PLACES, np.uint64)
-        log_numbers = np.empty(LOG_PLACES, np.uint64)
+        log_size = LOG_PLACES if programs != ZERO else 0
+        log_places = np.empty(log_size, np.uint64)
+        log_numbers = np.empty(log_size, np.uint64)
 
         for t in range(uint64(kind.size)):
             gas_used[t] = ZERO

@@ -2,6 +2,7 @@
 
 import math
 import random
+from datetime import UTC, datetime, timedelta
 
 from pytest_supervm.model import (
     SCHEMA,
@@ -27,16 +28,18 @@ HERE = Machine(cpu="Fast CPU", cores=2, memory=8, os="Linux 6.1", python="CPytho
 ELSEWHERE = Machine(cpu="Other CPU", cores=64, memory=256, os="Linux 6.1", python="CPython 3.13.0", id="b2")
 THROUGHPUT = Metric("throughput", "tx/s", "higher")
 LATENCY = Metric("latency_p99", "s", "lower")
+NOW = 400
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 PLACE = Location("tests/test_transfer.py", 12)
 TRANSFER = "tests/test_transfer.py::test_transfer[4]"
 
 
-def run(number=99, *cases, machine=HERE, **fields):
+def run(number=NOW, *cases, machine=HERE, **fields):
     return Run(
         **{
             "schema": SCHEMA,
-            "id": f"202601{1 + number % 28:02}T120000Z-{number:08x}",
-            "time": f"2026-01-{1 + number % 28:02}T12:00:00Z",
+            "id": f"{number:06}-{number:08x}",
+            "time": (EPOCH + timedelta(hours=12 * number)).isoformat().replace("+00:00", "Z"),
             "commit": Commit(f"{(number * 2654435761) % 2**32:08x}" * 5, dirty=False, branch="main"),
             "machine": machine,
             "cases": cases,
@@ -84,7 +87,7 @@ def judged(metric, baseline, candidate, margin, verdict, **fields):
             "interval": (effect - margin, effect + margin),
             "confidence": 0.998,
             "launches": 11,
-            "threshold": math.log(1.05),
+            "threshold": math.log(1.05) if metric.better == "lower" else -math.log(0.95),
             **fields,
         },
     )
@@ -102,7 +105,7 @@ def results(*rows, gate=Gate.PASS, reason="nothing got worse", **fields):
             "gate": gate,
             "reason": reason,
             "family": Family(sum(one.threshold is not None for one in rows), 0.01),
-            "run": run(99, *measured.values()),
+            "run": run(NOW, *measured.values()),
             "cases": rows,
             "baseline": Against(name="main", runs=10, runs_of_this_machine=10),
             **fields,
@@ -193,7 +196,7 @@ def unmeasured():
         row(Metric("cycles", "", "lower"), verdict=Verdict.UNMEASURED, reason="No counters on this machine."),
         gate=Gate.WARN,
         reason="1 figure could not be measured",
-        run=run(99, case(TRANSFER, Series(metric=LATENCY, unmeasured=few))),
+        run=run(NOW, case(TRANSFER, Series(metric=LATENCY, unmeasured=few))),
     )
 
 
@@ -227,7 +230,7 @@ def hostile():
         notes=(evil,),
         baseline=Against(name=evil, runs=3, runs_of_this_machine=3, damaged=(Damage(evil, 1, evil),)),
         run=run(
-            99,
+            NOW,
             Case(
                 id=HOSTILE,
                 location=Location(evil, 1),

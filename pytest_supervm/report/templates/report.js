@@ -65,12 +65,12 @@
   const draw = (plot) => {
     start();
     const { unit, kept, now, band } = JSON.parse(plot.nextElementSibling.textContent);
-    const end = kept.run.length;
+    const end = kept.run.length, edge = Math.max(0.6, 0.03 * end);
     const points = (name, columns, positions, marker) => ({
       name, type: "scatter", mode: "markers", x: positions.map((at) => (columns === now ? end : at)),
       y: positions.map((at) => columns.value[at]),
       error_y: {
-        type: "data", symmetric: false, thickness: 1, width: 3, color: marker.color,
+        type: "data", symmetric: false, thickness: 1, width: end > 60 ? 0 : 3, color: marker.color,
         array: positions.map((at) => columns.high[at] - columns.value[at]),
         arrayminus: positions.map((at) => columns.value[at] - columns.low[at]),
       },
@@ -81,7 +81,7 @@
     });
     const positions = kept.run.map((_, at) => at), ours = (at) => runs[kept.run[at]].here;
     const traces = [
-      points("kept runs of this machine", kept, positions.filter(ours), { color: color("quiet"), size: 7 }),
+      points("kept runs of this machine", kept, positions.filter(ours), { color: color("quiet"), size: end > 60 ? 5 : 7 }),
       points("other machines", kept, positions.filter((at) => !ours(at)), { color: color("quiet"), size: 9, symbol: "diamond-open" }),
       points("this run", now, now.run.map((_, at) => at), { color: color("link"), size: 12, symbol: "square" }),
     ].filter((trace) => trace.x.length);
@@ -97,7 +97,7 @@
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", itemclick: false, itemdoubleclick: false },
       hoverlabel: { bgcolor: color("card"), bordercolor: color("line"), font: { ...font, color: color("text") }, align: "left" },
       xaxis: {
-        ...axis, showgrid: false, automargin: true, range: [-0.6, end + 0.6], tickangle: 0, tickvals: [...ticks, ...(now.run.length ? [end] : [])],
+        ...axis, showgrid: false, automargin: true, range: [-edge, end + edge], tickangle: 0, tickvals: [...ticks, ...(now.run.length ? [end] : [])],
         ticktext: [...ticks.map((at) => plain(runs[kept.run[at]].commit) + "<br>" + plain(runs[kept.run[at]].time.slice(0, 10))), ...(now.run.length ? ["this run"] : [])],
       },
       yaxis: {
