@@ -1,0 +1,140 @@
+"""Random states, programs and batches: small enough that things collide, with the edges of 64 bits well represented.
+
+One generator serves two masters. Driven by hypothesis it searches and shrinks; driven by a seeded `random.Random` it
+makes thousands of transactions a second. Most fields are sound, because a transaction fails at the first that is not
+and exercises nothing behind it; the others are off in every way that an encoding allows. Gas limits stay low, so that
+an endless loop costs the specification a fraction of a millisecond.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from supervm_core.columns import UINT64_MAX
+from supervm_core.programs import (
+    ARGUMENTS,
+    MAXIMUM_GAS,
+    MAXIMUM_INSTRUCTIONS,
+    OPERATIONS,
+    REGISTERS,
+    Instruction,
+    Op,
+    Operand,
+    Program,
+)
+from supervm_core.state import State
+from supervm_core.transactions import ANY_NONCE, LAST_NONCE, Batch, Kind, Transaction
+
+SEARCH = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=150
+)
+
+EDGES = [63, 64, 65, 2**32 - 1, 2**32, 2**63, UINT64_MAX - 1, UINT64_MAX]
+ENDLESS = Program([Instruction(Op.JUMP)])
+TOO_LONG = Program([Instruction(Op.STOP)] * (MAXIMUM_INSTRUCTIONS + 1))
+
+
+def rarely(choose: Random) -> bool:
+    return choose.randint(0, 19) == 19
+
+
+def word(choose: Random) -> int:
+    if choose.randint(0, 3):
+        return choose.randint(0, 12)
+    return choose.choice(EDGES) if choose.randint(0, 1) else choose.randint(0, UINT64_MAX)
+
+
+def state(choose: Random) -> State:
+    accounts = 0 if rarely(choose) else choose.randint(1, 4)
+    return State(
+        [word(choose) for _ in range(accounts)],
+        [choose.choice([LAST_NONCE, ANY_NONCE]) if rarely(choose) else choose.randint(0, 2) for _ in range(accounts)],
+        [word(choose) for _ in range(choose.randint(0, 6))],
+    )
+
+
+def instruction(choose: Random, length: int) -> Instruction:
+    """One that may stand in a program of `length` instructions; few registers, so that they depend on each other."""
+    op = choose.choice(list(Op))
+    fields = [0, 0, 0]
+    immediate = 0
+    for role in OPERATIONS[op].operands:
+        if role <= Operand.B:
+            fields[role] = REGISTERS - 1 if rarely(choose) else choose.randint(0, 4)
+        elif role is Operand.VALUE:
+            immediate = word(choose)
+        else:
+            immediate = choose.randint(0, ARGUMENTS - 1 if role is Operand.INDEX else length)
+    return Instruction(op, *fields, immediate)
+
+
+def program(choose: Random) -> Program:
+    """Most are valid, and begin by filling some registers so that what follows has something to work on."""
+    filled = [Instruction(Op.SET, register, immediate=word(choose)) for register in range(choose.randint(0, 4))]
+    length = len(filled) + choose.randint(0, 12)
+    body = [*filled, *(instruction(choose, length) for _ in range(length - len(filled)))]
+    if not rarely(choose):
+        return Program(body)
+    if body and choose.randint(0, 2):
+        # One field of one instruction off the mark.
+        place = choose.randint(0, length - 1)
+        field = choose.choice(Instruction._fields)
+        body[place] = body[place]._replace(**{field: choose.randint(0, 255)})
+        return Program(body)
+    return choose.choice([ENDLESS, TOO_LONG, Program([])])
+
+
+def batch(choose: Random, state: State, size: int) -> Batch:
+    """Transactions that mostly fit `state`: existing accounts, existing programs, the right nonce."""
+    programs = [program(choose) for _ in range(choose.randint(1, 3))]
+    following = dict(enumerate(state.nonces.tolist()))
+
+    def account() -> int:
+        return (
+            choose.choice([state.accounts, 2**32 - 1])
+            if rarely(choose)
+            else choose.randint(0, max(state.accounts - 1, 0))
+        )
+
+    def nonce(sender: int) -> int:
+        if rarely(choose):
+            return choose.choice([0, 1, LAST_NONCE])
+        if choose.randint(0, 1):
+            return ANY_NONCE
+        expected = following.get(sender, 0)
+        following[sender] = min(expected + 1, ANY_NONCE)
+        return expected
+
+    rows = []
+    for _ in range(size):
+        sender = account()
+        rows.append(
+            Transaction(
+                kind=choose.randint(0, 255) if rarely(choose) else choose.choice([*Kind, Kind.CALL, Kind.CALL]),
+                sender=sender,
+                receiver=account(),
+                amount=word(choose) if rarely(choose) else choose.randint(0, 5),
+                nonce=nonce(sender),
+                program=len(programs) if rarely(choose) else choose.randint(0, len(programs) - 1),
+                gas_limit=choose.choice([MAXIMUM_GAS + 1, UINT64_MAX])
+                if rarely(choose)
+                else choose.choice([200, choose.randint(0, 60)]),
+                arguments=tuple(word(choose) for _ in range(ARGUMENTS)),
+            )
+        )
+    return Batch.of(rows, programs)
+
+
+def ledger(choose: Random, size: int) -> tuple[State, Batch]:
+    """A state and a batch for it."""
+    before = state(choose)
+    return before, batch(choose, before, size)
+
+
+@st.composite
+def ledgers(draw: st.DrawFn) -> tuple[State, Batch]:
+    """As hypothesis chooses: a state and a batch of at most eight transactions."""
+    return ledger(draw(st.randoms(use_true_random=False)), draw(st.integers(1, 8)))

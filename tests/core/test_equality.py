@@ -1,0 +1,142 @@
+"""The compiled kernel equals the specification: statuses, gas, state and root.
+
+If these fail, a compiled executor gives people other balances than the specification promises.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from supervm_core import reference
+from supervm_core.execution import sequential
+from supervm_core.programs import MAXIMUM_GAS, Instruction, Op, Program, assemble
+from supervm_core.state import State
+from supervm_core.transactions import Batch, Kind, Receipts, Status, Transaction
+from supervm_core.workloads import calls, mixed, transfers
+
+from .ledgers import SEARCH, ledger, ledgers
+
+
+def assert_equal_executions(state: State, batch: Batch) -> Receipts:
+    """Execute both ways, compare everything, and give the receipts."""
+    specified, compiled = state.copy(), state.copy()
+    expected = reference.execute(specified, batch)
+    receipts = sequential.execute(compiled, batch)
+    assert [Status(status) for status in receipts.status] == [Status(status) for status in expected.status]
+    assert receipts.gas_used.tolist() == expected.gas_used.tolist()
+    assert compiled.balances.tolist() == specified.balances.tolist()
+    assert compiled.nonces.tolist() == specified.nonces.tolist()
+    assert compiled.storage.tolist() == specified.storage.tolist()
+    assert compiled.root() == specified.root() == reference.state_root(specified)
+    return receipts
+
+
+@settings(SEARCH, max_examples=500)
+@given(ledgers())
+def test_kernel_equals_specification(searched: tuple[State, Batch]) -> None:
+    assert_equal_executions(*searched)
+
+
+def test_kernel_equals_specification_on_a_mass_of_random_ledgers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that the generator reaches everything: comparing batches that fail at the first door proves nothing."""
+    statuses: set[Status] = set()
+    operations: set[Op] = set()
+
+    class Watched(dict[Op, reference.Action]):
+        def __getitem__(self, op: Op) -> reference.Action:
+            action = super().__getitem__(op)
+
+            def watched(machine: reference.Machine, instruction: Instruction) -> None:
+                action(machine, instruction)
+                operations.add(op)
+
+            return watched
+
+    monkeypatch.setattr(reference, "INSTRUCTIONS", Watched(reference.INSTRUCTIONS))
+    choose = Random(20)
+    for _ in range(400):
+        receipts = assert_equal_executions(*ledger(choose, size=40))
+        statuses.update(Status(status) for status in receipts.status)
+    assert statuses == set(Status)
+    assert operations == set(Op) - {Op.REVERT}, "operations that never came to their end (revert never does)"
+
+
+def scarce(accounts: int, slots: int) -> State:
+    """Balances so low that about half of the transfers fail, and nearly full ones that overflow."""
+    balances = np.full(accounts, 40, np.uint64)
+    balances[:2] = 2**64 - 1
+    return State(balances, storage=np.zeros(slots, np.uint64))
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        transfers(3_000, accounts=50, nonces="strict"),
+        calls(1_000, accounts=50, slots=40, nonces="strict"),
+        calls(200, accounts=50, slots=40, program="capped_mint"),
+        mixed(3_000, accounts=50, slots=40, seed=3),
+    ],
+    ids=["transfers", "swaps", "capped mint", "mixed"],
+)
+def test_kernel_equals_specification_on_workloads(batch: Batch) -> None:
+    receipts = assert_equal_executions(scarce(50, 40), batch)
+    assert (receipts.status == Status.SUCCESS).any()
+
+
+@pytest.mark.parametrize("write", ["store r1, r2", "pay r1, r2"])
+def test_longest_possible_call_is_undone_completely(write: str) -> None:
+    """The kernel's undo log has a fixed size; a call that does nothing but write must still fit into it."""
+    endless = assemble(f"""
+                    set   r1, 1
+                    set   r2, 1
+            again:  {write}
+                    {write}
+                    {write}
+                    {write}
+                    {write}
+                    {write}
+                    {write}
+                    {write}
+                    jump  again
+    """)
+    state = State([2**40, 0], storage=[5, 6])
+    before = state.root()
+    batch = Batch(Kind.CALL, 0, 0, 7, gas_limit=MAXIMUM_GAS, programs=[endless])
+    receipts = assert_equal_executions(state, batch)
+    assert receipts.counts()["out of gas"] == 1
+    assert receipts.gas_used[0] > MAXIMUM_GAS - 20
+    sequential.execute(state, batch)
+    assert state.root() == before
+
+
+def test_kernel_runs_in_threads_without_holding_the_interpreter() -> None:
+    batch = mixed(20_000, accounts=500, slots=40)
+    states = [scarce(500, 40) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        receipts = list(pool.map(sequential.execute, states, [batch] * 4))
+    assert len({state.root() for state in states}) == 1
+    assert all(each == receipts[0] for each in receipts)
+
+
+def test_kernel_takes_foreign_constants_through_its_closure_only() -> None:
+    """numba keeps a cached kernel when a global of another module changes: a renumbered status would go unnoticed."""
+    function = sequential.kernel.py_func
+    assert {name for name in function.__code__.co_names if name in function.__globals__} <= {"np"}
+
+
+def test_every_operation_is_specified() -> None:
+    assert set(reference.INSTRUCTIONS) == set(Op)
+
+
+def test_kernel_was_compiled_for_one_signature() -> None:
+    """A second one would mean seconds of compilation inside somebody's batch."""
+    writable = Batch.of([Transaction(Kind.TRANSFER, 0, 0)], [Program([])])
+    for name in ("kind", "sender", "amount", "arguments"):
+        object.__setattr__(writable, name, getattr(writable, name).copy())
+    sequential.execute(State([1]), writable)
+    assert len(sequential.kernel.signatures) == 1
