@@ -134,6 +134,14 @@ def test_show() -> None:
     ]
 
 
+def test_show_of_nothing_but_damage(damaged: Path) -> None:
+    (damaged / "kept" / "main.jsonl").write_text("junk\n")
+    result = supervm("baseline", "show", "main")
+    assert result.exit_code == 0
+    assert result.stdout == "main holds no run that can be read\n"
+    assert "main.jsonl:1" in result.stderr
+
+
 @pytest.mark.usefixtures("damaged")
 def test_show_json_prints_the_records_alone() -> None:
     result = supervm("baseline", "show", "main", "--json")
@@ -207,6 +215,13 @@ def test_the_store_of_the_command_line_wins(project: Path) -> None:
     assert supervm("baseline", "--store", str(project / "moved"), "show", "main").exit_code == 0
 
 
+def test_the_setting_may_be_an_absolute_path_and_no_url(project: Path) -> None:
+    (project / "pyproject.toml").write_text(f"[tool.supervm]\nstore = '{project}/kept'\n")
+    assert supervm("baseline", "show", "main").exit_code == 0
+    (project / "pyproject.toml").write_text("[tool.supervm]\nstore = 'sqlite:///kept.db'\n")
+    assert "a store at sqlite://... is not supported" in supervm("baseline", "show", "main").stderr
+
+
 @pytest.mark.parametrize("text", ["", "[tool]\nsupervm = 1\n", "[tool.supervm]\nlevel = 0.01\n"])
 def test_without_a_setting_the_store_is_beside_pyproject_toml(project: Path, text: str) -> None:
     (project / "pyproject.toml").write_text(text)
@@ -227,6 +242,12 @@ def test_a_project_file_that_says_nothing_sensible(project: Path, text: bytes, m
     assert result.exit_code == 1
     assert message in result.stderr
     assert supervm("baseline", "list", "--help").exit_code == 0
+
+
+def test_without_a_project_file_the_store_is_here(project: Path) -> None:
+    (project / "pyproject.toml").unlink()
+    (project / "kept").rename(project / "baselines")
+    assert supervm("baseline", "show", "main").exit_code == 0
 
 
 # Commands of other packages
