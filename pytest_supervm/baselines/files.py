@@ -138,7 +138,7 @@ class FileStore:
         with self._changing(old):
             self._require(old)
             with _locked(self.folder) as folder:
-                self._require(old)
+                self._require(old)  # again: another writer may have renamed it while we waited
                 if os.path.lexists(target):
                     raise NameTaken(
                         f"{old!r} was not renamed: there is a baseline {new!r} in {self.shown} already, choose a name "
@@ -183,7 +183,7 @@ class FileStore:
                 self._require(name)
             folder = held.enter_context(_locked(self.folder))
             if not create:
-                self._require(name)
+                self._require(name)  # again: another writer may have renamed it while we waited
             target = path
             if path.is_symlink():
                 target = Path(os.path.realpath(path))

@@ -137,7 +137,7 @@ def test_a_line_that_is_too_long_is_damage(store: FileStore, kept: Path, monkeyp
     assert [damage.line for damage in history.damaged] == [1, 3, 5]
     assert store.prune("main", 1) == 1
     assert kept.read_bytes() == long + HALF + encode(a_run(1)) + long[:-1]
-    with pytest.raises(UnsoundRun, match="nothing was changed: its record has .* bytes, the most is 1000"):
+    with pytest.raises(UnsoundRun, match=r"nothing was changed: its record has .* bytes, the most is 1000"):
         store.append("main", a_run(2, weight=500))
 
 
