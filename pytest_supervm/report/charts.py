@@ -78,7 +78,7 @@ class Chart:
         if self.now:
             parts.append(f"This run: {self.now.text}")
         if self.band:
-            sure = f" ({100 * self.confidence:.4g} % interval)" if self.confidence else ""
+            sure = f" ({wording.coverage(self.confidence)} interval)" if self.confidence else ""
             parts.append(f"Expected if nothing had changed: {self.band_text}{sure}")
         return ". ".join(parts) + "."
 

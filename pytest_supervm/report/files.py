@@ -27,7 +27,11 @@ def write_json(results: Results, path: Path) -> None:
     ReportError
         The file cannot be written.
     """
-    _write(path, msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
+    try:
+        encoded = msgspec.json.encode(results)
+    except UnicodeEncodeError as error:  # a lone surrogate, from an undecodable byte of a name
+        raise ReportError(f"cannot write the report {path}: JSON has no form for a name in it; {error}") from error
+    _write(path, msgspec.json.format(encoded, indent=2) + b"\n")
 
 
 def write_html(results: Results, history: History | None, path: Path) -> None:

@@ -74,6 +74,11 @@ def threshold(row: Row) -> str:
     return "" if row.threshold is None else percent(natural(row.threshold, row.better))
 
 
+def coverage(confidence: float) -> str:
+    """Write how often an interval holds the truth, ``99.8 %``, with the digits that a large family needs."""
+    return f"{100 * confidence:.6g} %"
+
+
 def figures(row: Row) -> str:
     """Write both sides of a row, ``1.24 M -> 980 k tx/s``: what ends both alike is written once."""
     if row.baseline is None:

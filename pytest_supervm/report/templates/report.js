@@ -93,7 +93,7 @@
     const axis = { fixedrange: true, zeroline: false, gridcolor: color("line"), linecolor: color("line") };
     Plotly.react(plot, traces, {
       font, autosize: true, dragmode: false, hovermode: "closest", showlegend: true,
-      paper_bgcolor: "transparent", plot_bgcolor: "transparent", margin: { l: 10, r: 10, t: 10, b: 10 },
+      paper_bgcolor: "transparent", plot_bgcolor: "transparent", margin: { l: 10, r: 28, t: 10, b: 10 },
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", itemclick: false, itemdoubleclick: false },
       hoverlabel: { bgcolor: color("card"), bordercolor: color("line"), font: { ...font, color: color("text") }, align: "left" },
       xaxis: {
