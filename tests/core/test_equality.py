@@ -6,6 +6,7 @@ If these fail, a compiled executor gives people other balances than the specific
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from random import Random
 
 import numpy as np
@@ -13,13 +14,14 @@ import pytest
 from hypothesis import given, settings
 
 from supervm_core import reference
+from supervm_core.columns import UINT64_MAX
 from supervm_core.execution import sequential
-from supervm_core.programs import MAXIMUM_GAS, Instruction, Op, Program, assemble
+from supervm_core.programs import MAXIMUM_GAS, OPERATIONS, Instruction, Op, Operand, Program, assemble
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Kind, Receipts, Status, Transaction
 from supervm_core.workloads import calls, mixed, transfers
 
-from .ledgers import SEARCH, ledger, ledgers
+from .ledgers import EDGES, SEARCH, ledger, ledgers
 
 
 def assert_equal_executions(state: State, batch: Batch) -> Receipts:
@@ -64,6 +66,21 @@ def test_kernel_equals_specification_on_a_mass_of_random_ledgers(monkeypatch: py
         statuses.update(Status(status) for status in receipts.status)
     assert statuses == set(Status)
     assert operations == set(Op) - {Op.REVERT}, "operations that never came to their end (revert never does)"
+
+
+def test_kernel_computes_as_specified_at_every_edge() -> None:
+    """Random operands seldom meet at the edges of 64 bits, where a product or a shift goes wrong."""
+    numbers = [*range(4), 2**32 + 1, UINT64_MAX // 3, UINT64_MAX // 3 + 1, *EDGES]
+    binary = [op for op in Op if OPERATIONS[op].operands == (Operand.DST, Operand.A, Operand.B)]
+    programs = [
+        assemble(f"argument r1, 0 \n argument r2, 1 \n {op.name.lower()} r3, r1, r2 \n store r0, r3") for op in binary
+    ]
+    state = State([0], storage=[0])
+    # One batch for each pair, so that each result is seen before the next replaces it.
+    for a, b in product(numbers, repeat=2):
+        for place in range(len(programs)):
+            batch = Batch(Kind.CALL, 0, 0, program=place, arguments=(a, b, 0, 0), programs=programs)
+            assert_equal_executions(state, batch)
 
 
 def scarce(accounts: int, slots: int) -> State:
