@@ -20,7 +20,7 @@ import pytest
 from pytest_supervm.baselines import BaselineError, open_store
 from pytest_supervm.census import Census, is_whole, scope
 from pytest_supervm.judge import gate
-from pytest_supervm.judge.policy import DEFAULTS, Policy, PolicyError, merge, read
+from pytest_supervm.judge.policy import DEFAULTS, NO_POLICY, Policy, PolicyError, merge, read
 from pytest_supervm.measure import provenance
 from pytest_supervm.measure.instrument import Instrument, Measure
 from pytest_supervm.measure.quantiles import QUANTILES
@@ -141,7 +141,9 @@ class Laboratory:
         instrument = Instrument(
             least=self.settings.time,
             most=self.settings.max_time,
-            wanted=max((q for name, q in QUANTILES.items() if name in policies), default=None),
+            wanted=max(
+                (q for name, q in QUANTILES.items() if policies.get(name, NO_POLICY) != NO_POLICY), default=None
+            ),
             metrics=self.metrics,
             obstacle=_obstacle(),
             progress=Progress(self.config, item.nodeid),

@@ -66,7 +66,7 @@ class Settings:
     store: str = "baselines"
     level: float = 0.01
     time: float = 1.0
-    max_time: float = 15.0
+    max_time: float = 5.0
     policy: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, object] = field(default_factory=dict)
 
@@ -98,7 +98,7 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--supervm-max-time",
         metavar="DURATION",
-        help="Most time per case for the samples that a quantile needs (default: 15s).",
+        help="Most time per case for the samples that a quantile needs (default: 5s).",
     )
 
 

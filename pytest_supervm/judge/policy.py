@@ -43,6 +43,10 @@ class Policy:
         return min((value for value in (self.warn, self.block) if value is not None), default=None)
 
 
+NO_POLICY = Policy()
+"""Nothing is allowed and nothing forbidden."""
+
+
 def threshold_as_effect(change: float, better: Better) -> float:
     """Convert a relative change for the worse into an effect.
 

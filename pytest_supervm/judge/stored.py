@@ -17,14 +17,12 @@ from pytest_supervm import units
 from pytest_supervm.judge.coverage import Selection, absent
 from pytest_supervm.judge.estimate import PLANNING_SPREAD, Estimate, Spread, predict, runs_needed, spreads
 from pytest_supervm.judge.family import holm
-from pytest_supervm.judge.policy import Policy
+from pytest_supervm.judge.policy import NO_POLICY, Policy
 from pytest_supervm.judge.verdict import decide
 from pytest_supervm.model import Action, Case, Family, History, Row, Run, Series, Verdict
 
 Policies = Mapping[str, Policy]
 """Metric name to policy, for one case."""
-
-NO_POLICY = Policy()
 
 
 @dataclass(slots=True)
