@@ -3,7 +3,8 @@
 A block is the unit that is kept. Its length is a twentieth of the time asked for, so that a launch gives about twenty
 blocks. Short calls are repeated in a bare loop; calls that last at least a hundred clock readings are stamped one by
 one inside their block, and their stamps serve as latencies too. With a set-up function every call is stamped, since the
-set-up must stay outside.
+set-up must stay outside; where it is much slower than the call, a block is a twentieth of the longest time allowed, and
+short for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import itertools
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pytest_supervm.measure import clock
 
@@ -66,52 +68,82 @@ def run(
     least
         Least seconds of timed work.
     most
-        Most seconds, set-up included, for further latency samples and for the fewest blocks.
+        Most seconds, set-up included, for all of it; never less than `least`.
     latencies_wanted
         Samples of single calls that a quantile needs; sought only if they fit into `most`.
     progress
         Told between blocks.
     """
     start = clock.wall()
-    cost = clock.inspect().cost
-    shortest, calls = _calibrate(call, setup, least * SECOND / BLOCKS)
-    timings = Timings(calls, stamped=setup is not None or shortest >= clock.STAMP_SHARE * cost)
-    block = _block(call, setup, timings)
+    grain = clock.inspect().grain
+    most = max(most, least)
+    block_length = max(least * SECOND / BLOCKS, clock.STAMP_SHARE * grain)
+    longest = max(most * SECOND / BLOCKS, block_length)
 
     def elapsed() -> float:
         return (clock.wall() - start) / SECOND
 
-    timed = 0
-    while timed < least * SECOND or len(timings.wall) < FEWEST_BLOCKS:
-        if timings.wall and elapsed() >= most:
-            break
+    def planned() -> float:
+        ahead = max(least * SECOND - timed, (FEWEST_BLOCKS - len(timings.wall)) * pace.calls * pace.call)
+        return max(elapsed(), min(elapsed() + ahead * pace.whole / pace.call / SECOND, most))
+
+    while True:
+        pace = _calibrate(call, setup, block_length, longest)
+        timings = Timings(pace.calls, stamped=setup is not None or pace.call >= clock.STAMP_SHARE * grain)
+        block = _block(call, setup, timings)
+        block()
+        timed = timings.wall[0]
+        progress(elapsed(), planned())
+        if timed >= min(pace.calls * pace.call, block_length) / 4 or elapsed() >= most:
+            break  # else a hiccup was taken for the pace, and blocks of this length would be far too short
+
+    while elapsed() < most and (timed < least * SECOND or len(timings.wall) < FEWEST_BLOCKS):
         block()
         timed += timings.wall[-1]
-        progress(elapsed(), max(least, elapsed()))
+        progress(elapsed(), planned())
 
     if not timings.stamped:
-        if shortest < clock.LATENCY_SHARE * cost:
+        if pace.call < clock.LATENCY_SHARE * grain:
             return timings
         block = _latency_pass(call, timings)
+        block()
     missing = latencies_wanted - len(timings.latencies)
-    pace = elapsed() / len(timings.latencies) if timings.latencies else shortest / SECOND
-    planned = elapsed() + pace * missing
-    if planned > most:
+    each = elapsed() / len(timings.latencies) if timings.stamped else pace.call / SECOND
+    end = elapsed() + each * missing
+    if end > most:
         return timings
     while len(timings.latencies) < latencies_wanted and elapsed() < most:
         block()
-        progress(elapsed(), planned)
+        progress(elapsed(), max(elapsed(), end))
     return timings
 
 
-def _calibrate(call: Work, setup: Work | None, block_length: float) -> tuple[float, int]:
-    """Return the time of one call in nanoseconds and the number of calls that fill a block; warms caches as it goes."""
+class _Pace(NamedTuple):
+    """Nanoseconds of one call, alone and with its set-up, and the number of calls that make a block."""
+
+    call: float
+    whole: float
+    calls: int
+
+
+def _calibrate(call: Work, setup: Work | None, block_length: float, longest: float) -> _Pace:
+    """Find the pace by doubling the calls until they fill a quarter of a block; warms caches as it goes.
+
+    Parameters
+    ----------
+    block_length
+        Nanoseconds of timed work that a block should hold.
+    longest
+        Nanoseconds that a block may take, set-up included.
+    """
     calls = 1
     while True:
+        start = clock.wall()
         elapsed = _stamp(call, setup, calls) if setup else _loop(call, calls)
-        if elapsed >= block_length / 4 or elapsed >= SECOND:
-            per_call = elapsed / calls
-            return per_call, max(1, round(block_length / per_call))
+        whole = clock.wall() - start
+        if elapsed >= min(block_length / 4, SECOND) or whole >= longest / 4:
+            per_call, per_whole = max(elapsed, 1) / calls, max(whole, 1) / calls
+            return _Pace(per_call, per_whole, max(1, round(min(block_length / per_call, longest / per_whole))))
         calls *= 2
 
 
