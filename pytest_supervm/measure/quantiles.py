@@ -84,13 +84,14 @@ def of_histogram(histogram: HistogramLike, more: str) -> list[Series]:
     Raises
     ------
     ValueError
-        The edges do not ascend, do not fit the counts, or a count is negative.
+        The edges do not ascend, do not fit the counts, or a count is negative or no whole number.
     """
     edges = [float(edge) for edge in histogram.edges]
-    counts = [int(count) for count in histogram.counts]
+    counts = [_whole(count) for count in histogram.counts]
     if len(edges) != len(counts) + 1:
         raise ValueError(f"a histogram of {len(counts)} counts has {len(counts) + 1} edges, not {len(edges)}")
-    if any(low >= high for low, high in itertools.pairwise(edges)) or edges[0] < 0 or min(counts, default=0) < 0:
+    ascending = all(low < high for low, high in itertools.pairwise(edges))  # which NaN never does
+    if not ascending or not edges[0] >= 0 or min(counts, default=0) < 0:
         raise ValueError("the edges of a histogram ascend from 0 or more, and its counts are not negative")
     cumulated = list(itertools.accumulate(counts))
     total = cumulated[-1] if cumulated else 0
@@ -107,6 +108,12 @@ def of_histogram(histogram: HistogramLike, more: str) -> list[Series]:
 def unmeasured(reason: str) -> list[Series]:
     """Return all quantiles as unmeasured, for one reason."""
     return [Series(metric=STANDARD_METRICS[name], unmeasured=reason) for name in QUANTILES]
+
+
+def _whole(count: float) -> int:
+    if not math.isfinite(count) or int(count) != count:
+        raise ValueError(f"a count of a histogram is a whole number, not {count!r}")
+    return int(count)
 
 
 def _series(name: str, q: float, count: int, more: str, read: Callable[[float], float]) -> Series:
