@@ -57,11 +57,10 @@ def commit(root: Path, ignoring: Path) -> Commit | None:
     head = _git(root, "rev-parse", "HEAD")
     if head is None:
         return None
-    status = _git(
-        root, "status", "--porcelain", "--untracked-files=no", "--", ":/", f":(exclude,top){_below(root, ignoring)}"
-    )
+    kept = f":(exclude,top,literal){_below(root, ignoring)}"
+    status = _git(root, "status", "--porcelain", "--untracked-files=no", "--", ":/", kept)
     branch = _git(root, "symbolic-ref", "--short", "-q", "HEAD")
-    return Commit(id=head, dirty=bool(status), branch=branch or None)
+    return Commit(id=head, dirty=status != "", branch=branch or None)  # not known to be clean is dirty
 
 
 def packages() -> dict[str, str]:
@@ -103,12 +102,13 @@ def _hashed_machine_id() -> str:
 
 
 def _below(root: Path, folder: Path) -> str:
-    """Path of `folder` relative to the checkout's top, for a pathspec; a folder outside excludes nothing."""
-    top = _git(root, "rev-parse", "--show-toplevel")
-    try:
-        return str(folder.resolve().relative_to(Path(top or root).resolve()))
-    except ValueError:
-        return ".git"
+    """Path of `folder` relative to the checkout's top, for a pathspec.
+
+    A folder outside excludes nothing; nor does the top itself, which would exclude everything.
+    """
+    top = Path(_git(root, "rev-parse", "--show-toplevel") or root).resolve()
+    folder = folder.resolve()
+    return str(folder.relative_to(top)) if top in folder.parents else ".git"
 
 
 def _git(root: Path, *arguments: str) -> str | None:
