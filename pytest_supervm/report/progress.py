@@ -46,14 +46,15 @@ class Progress:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if now < self._due or reporter is None:
             return
-        redrawn = reporter.isatty and "CI" not in os.environ
+        redrawn = reporter.isatty and not os.environ.get("CI")
         self._due = now + (REDRAWN_EVERY if redrawn else PRINTED_EVERY)
         with self._uncaptured():
+            reporter.ensure_newline()  # the line that pytest has begun is not ours to redraw
             if redrawn:
                 self._redraw(spent, planned)
             else:
-                reporter.ensure_newline()
                 reporter.write_line(f"measuring {self._nodeid}: {spent:.0f} s of about {planned:.0f} s")
+                reporter.flush()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
