@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
@@ -40,14 +42,17 @@ class Measure:
 
     def __init__(self, metrics: Mapping[str, Metric] = STANDARD_METRICS) -> None:
         self._metrics = metrics
+        self._progress: AbstractContextManager[blocks.Progress] = contextlib.nullcontext(_silent)
         self.series: dict[str, Series] = {}
         self.conditions: dict[str, str] = {}
         self._called = False
+        self._started = 0
         self._own_latency = False
 
     def __call__(
         self,
         function: Callable[..., T],
+        /,
         *args: Any,
         work: float = 1,
         unit: str = "op",
@@ -77,7 +82,8 @@ class Measure:
         Raises
         ------
         MeasureError
-            Called twice in one test, or `work` is not a number above zero.
+            Called twice in one test, `work` is not a number above zero, or the function returned a coroutine or a
+            generator, whose work is still to be done.
         """
         if self._called:
             raise MeasureError(
@@ -87,10 +93,13 @@ class Measure:
             raise MeasureError(f"work={work!r}: one call must do more than 0 units of work")
         self._called = True
         call: Callable[[], T] = functools.partial(function, *args, **kwargs) if args or kwargs else function
-        if setup is not None:
-            setup()
-        result = call()
-        self._measure(call, setup, _number(work), unit)
+        with self._progress as progress:
+            self._started = clock.wall()
+            if setup is not None:
+                setup()
+            result = call()
+            _refuse_unfinished(function, result)
+            self._measure(call, setup, _number(work), unit, progress)
         return result
 
     def record(self, name: str, value: float, *, unit: str = "ratio", better: Better = "lower") -> None:
@@ -122,7 +131,10 @@ class Measure:
                 f"record({name!r}): this metric is in {known.unit} and {known.better} is better; "
                 f"record it so, or under another name"
             )
-        self._keep([Series(metric=metric, launches=((units.to_base(_number(value), unit),),))])
+        figure = _number(units.to_base(_number(value), unit))
+        obstacle = self._hindered() if _is_time(metric.unit) else None
+        kept = Series(metric=metric, launches=((figure,),)) if obstacle is None else _unmeasured(metric, obstacle)
+        self._keep([kept])
 
     def latency(self, source: Iterable[float] | quantiles.HistogramLike) -> None:
         """Take latencies that the subject recorded itself; they stand in place of the latency of whole calls.
@@ -140,7 +152,6 @@ class Measure:
         """
         if self._own_latency:
             raise MeasureError("measure.latency() was called twice in one test: join the samples first")
-        self._own_latency = True
         more = "record more of them"
         try:
             if isinstance(source, quantiles.HistogramLike):
@@ -149,6 +160,9 @@ class Measure:
                 found = quantiles.of_samples(source, more)
         except (ValueError, TypeError) as error:
             raise MeasureError(f"measure.latency(): {error}") from None
+        self._own_latency = True
+        if obstacle := self._hindered():
+            found = quantiles.unmeasured(obstacle)
         for series in found:
             self.series.pop(series.metric.name, None)
         self.conditions["latency"] = "recorded by the test"
@@ -161,8 +175,14 @@ class Measure:
                 raise MeasureError(f"the metric {name!r} was recorded twice in one test")
             self.series[name] = series
 
-    def _measure(self, call: Callable[[], object], setup: blocks.Work | None, work: float, unit: str) -> None:
+    def _measure(
+        self, call: Callable[[], object], setup: blocks.Work | None, work: float, unit: str, show: blocks.Progress
+    ) -> None:
         """Do nothing more: a single call was all that was asked for."""
+
+    def _hindered(self) -> str | None:
+        """Say why no time that passes in this process is worth keeping, or None."""
+        return None
 
 
 class Instrument(Measure):
@@ -179,7 +199,7 @@ class Instrument(Measure):
     obstacle
         Why nothing can be measured in this process, or None.
     progress
-        Entered while a case is timed, and told between blocks.
+        Entered while a case is measured, and told between calls and blocks.
     """
 
     def __init__(
@@ -197,31 +217,53 @@ class Instrument(Measure):
         self._most = most
         self._wanted = wanted
         self._obstacle = obstacle
-        self._progress = progress or contextlib.nullcontext(_silent)
+        if progress is not None:
+            self._progress = progress
 
-    def _measure(self, call: Callable[[], object], setup: blocks.Work | None, work: float, unit: str) -> None:
+    def _measure(
+        self, call: Callable[[], object], setup: blocks.Work | None, work: float, unit: str, show: blocks.Progress
+    ) -> None:
         throughput = Metric("throughput", f"{unit}/s", "higher")
         cpu_time = Metric("cpu_time", f"s/{unit}", "lower")
-        obstacle = self._obstacle or _watched()
-        if obstacle is None:
+        first = self._spent()
+        blocks_ahead = max(self._least, blocks.FEWEST_BLOCKS * first)
+
+        def tell(ahead: float) -> None:
+            """Show what is done and ahead, in seconds, and look around: an observer may come and go."""
+            self._obstacle = self._hindered()
+            show(spent := self._spent(), spent + ahead)
+
+        tell(2 * first + blocks_ahead)
+        if self._obstacle is None:
             memory = resources.peak_memory(call, setup)
+            tell(first + blocks_ahead)
             start, delay = clock.wall(), resources.run_delay()
-            timings = self._time(call, setup)
+            timings = self._time(call, setup, lambda spent, planned: tell(planned - spent))
             waited = _run_delay(delay, clock.wall() - start)
-            obstacle = _watched()
-        if obstacle is not None:
+        if obstacle := self._hindered():
             metrics = (throughput, cpu_time, STANDARD_METRICS["peak_memory"])
-            self._keep(Series(metric=metric, unmeasured=obstacle) for metric in metrics)
+            self._keep(_unmeasured(metric, obstacle) for metric in metrics)
             self._keep_latency(quantiles.unmeasured(obstacle))
             return
         done = work * timings.calls
-        self._keep([_series(throughput, (done * blocks.SECOND / wall for wall in timings.wall))])
-        self._keep_latency(self._latency(timings))
-        self._keep([_series(cpu_time, (cpu / blocks.SECOND / done for cpu in timings.cpu)), memory, waited])
+        blur = _blur(timings, clock.inspect().grain, "the clock") if setup else None
+        cpu_blur = _blur(timings, clock.inspect().cpu_cost, "the CPU clock") if setup else None
+        speeds = (done * blocks.SECOND / max(wall, 1) for wall in timings.wall)
+        costs = (cpu / blocks.SECOND / done for cpu in timings.cpu)
+        self._keep([_unmeasured(throughput, blur) if blur else _series(throughput, speeds)])
+        self._keep_latency(quantiles.unmeasured(blur) if blur else self._latency(timings))
+        self._keep([_unmeasured(cpu_time, cpu_blur) if cpu_blur else _series(cpu_time, costs), memory, waited])
 
-    def _time(self, call: Callable[[], object], setup: blocks.Work | None) -> blocks.Timings:
+    def _hindered(self) -> str | None:
+        return self._obstacle or _watched()
+
+    def _spent(self) -> float:
+        """Return the seconds since the case began."""
+        return (clock.wall() - self._started) / blocks.SECOND
+
+    def _time(self, call: Callable[[], object], setup: blocks.Work | None, progress: blocks.Progress) -> blocks.Timings:
         wanted = quantiles.samples_needed(self._wanted) if self._wanted is not None else 0
-        with resources.settled_heap() as collector, self._progress as progress:
+        with resources.settled_heap() as collector:
             timings = blocks.run(
                 call,
                 setup,
@@ -239,11 +281,9 @@ class Instrument(Measure):
         return timings
 
     def _latency(self, timings: blocks.Timings) -> list[Series]:
-        if not timings.latencies and not timings.stamped:
-            shortest = min(timings.wall) / timings.calls
+        if not timings.latencies:
             return quantiles.unmeasured(
-                f"a call takes {units.quantity(shortest / blocks.SECOND, 's')} and reading the clock "
-                f"{units.quantity(clock.inspect().cost / blocks.SECOND, 's')}; let one call do more work"
+                _too_short(min(timings.wall) / timings.calls, clock.inspect().cost, "the clock")
             )
         seconds = (nanoseconds / blocks.SECOND for nanoseconds in timings.latencies)
         each = units.quantity(sum(timings.latencies) / len(timings.latencies) / blocks.SECOND, "s")
@@ -259,6 +299,45 @@ def _series(metric: Metric, values: Iterable[float]) -> Series:
     return Series(metric=metric, launches=(tuple(values),))
 
 
+def _unmeasured(metric: Metric, reason: str) -> Series:
+    return Series(metric=metric, unmeasured=reason)
+
+
+def _is_time(unit: str) -> bool:
+    """Tell whether figures in a base unit are times or speeds: ``s``, ``s/tx``, ``tx/s``."""
+    return unit == "s" or unit.startswith("s/") or unit.endswith("/s")
+
+
+def _blur(timings: blocks.Timings, reading: float, which: str) -> str | None:
+    """Say why calls that were timed one by one are too short for a clock, or None if they are not."""
+    each = statistics.median(timings.wall) / timings.calls
+    if each >= clock.LATENCY_SHARE * reading:
+        return None
+    return f"with setup= each call is timed alone, and {_too_short(each, reading, which)}"
+
+
+def _too_short(each: float, reading: float, which: str) -> str:
+    """Say that a call of `each` nanoseconds drowns in the nanoseconds that reading a clock takes."""
+    taken, cost = (units.quantity(time / blocks.SECOND, "s") for time in (each, reading))
+    return f"a call takes {taken} and reading {which} {cost}; let one call do more work"
+
+
+def _refuse_unfinished(function: Callable[..., object], result: object) -> None:
+    """Refuse what a call leaves to be done later: only making it would be timed."""
+    if inspect.iscoroutine(result):
+        result.close()
+    if inspect.isawaitable(result):
+        what, instead = "an awaitable", "lambda: asyncio.run(function())"
+    elif inspect.isasyncgen(result) or inspect.isgenerator(result):
+        what, instead = "a generator", "lambda: list(function())"
+    else:
+        return
+    raise MeasureError(
+        f"{getattr(function, '__name__', function)} returned {what}: its work is still to be done, and would not be "
+        f"timed. Measure a function that does the work, such as {instead}"
+    )
+
+
 def _run_delay(before: int | None, wall: int) -> Series:
     """Return the share of `wall` nanoseconds that this thread waited for a core since the reading `before`."""
     metric = STANDARD_METRICS["run_delay"]
@@ -271,8 +350,8 @@ def _run_delay(before: int | None, wall: int) -> Series:
 def _number(value: object) -> float:
     """Convert to a finite float, numpy's numbers included."""
     try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+        number = math.nan if isinstance(value, str | bytes) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise MeasureError(f"{value!r} is not a finite number")
