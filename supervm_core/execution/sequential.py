@@ -120,9 +120,11 @@ def _build() -> Any:
                 continue
 
             # Transfers and calls. A call is checked before its amount moves.
-            place = uint64(program[t])
-            limit = gas_limit[t]
+            place = ZERO
+            limit = ZERO
             if what == CALL:
+                place = uint64(program[t])
+                limit = gas_limit[t]
                 if place >= programs or valid[place] == 0:
                     status[t] = INVALID_PROGRAM
                     continue
