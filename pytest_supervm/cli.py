@@ -8,7 +8,6 @@ status is 0, 1 for what the message says, and 2 for a command line that was not 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from os.path import relpath
@@ -21,8 +20,8 @@ import msgspec
 from pytest_supervm import units
 from pytest_supervm.baselines import BaselineError, Store, open_store
 from pytest_supervm.model import History, Run
+from pytest_supervm.settings import Settings, SettingsError, read_file
 
-DEFAULT_STORE = "baselines"
 COMMANDS = "supervm.commands"
 """Entry point group of further commands. Each entry is a `click.Command`."""
 
@@ -161,18 +160,11 @@ def _configured_store(here: Path) -> tuple[Path, str]:
     """Return the folder of the nearest pyproject.toml (or `here`), and the store that it names."""
     file = next((file for folder in (here, *here.parents) if (file := folder / "pyproject.toml").is_file()), None)
     if file is None:
-        return here, DEFAULT_STORE
+        return here, Settings.store
     try:
-        table: Any = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise click.ClickException(f"{file} cannot be read: {error}: correct it, or give --store PATH") from error
-    for key in ("tool", "supervm", "store"):
-        table = table.get(key) if isinstance(table, dict) else None
-    if table is None:
-        return file.parent, DEFAULT_STORE
-    if not isinstance(table, str):
-        raise click.ClickException(f"{file}: store in [tool.supervm] is {table!r}: write the path of a folder as text")
-    return file.parent, table
+        return file.parent, str(read_file(file).get("store", Settings.store))
+    except SettingsError as error:
+        raise click.ClickException(f"{error}: correct it, or give --store PATH") from error
 
 
 def _load_history(store: Store, name: str) -> History:

@@ -137,13 +137,11 @@ class Laboratory:
 
     def instrument(self, item: pytest.Item) -> Instrument:
         """Return the instrument for one test's case."""
-        policies = self.policies(self.policy_of(item))
+        judged = [name for name, policy in self.policies(self.policy_of(item)).items() if policy != NO_POLICY]
         instrument = Instrument(
             least=self.settings.time,
             most=self.settings.max_time,
-            wanted=max(
-                (q for name, q in QUANTILES.items() if policies.get(name, NO_POLICY) != NO_POLICY), default=None
-            ),
+            wanted=max((QUANTILES[name] for name in judged if name in QUANTILES), default=None),
             metrics=self.metrics,
             obstacle=_obstacle(),
             progress=Progress(self.config, item.nodeid),

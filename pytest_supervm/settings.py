@@ -147,13 +147,14 @@ def read_file(path: Path) -> dict[str, object]:
         text = path.read_bytes()
     except OSError:
         return {}
-    if b"supervm" not in text:
-        return {}
     try:
-        table = tomllib.loads(text.decode()).get("tool", {}).get("supervm", {})
+        tools = tomllib.loads(text.decode()).get("tool", {})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from None
     where = f"[tool.supervm] in {path}"
+    table = tools.get("supervm", {}) if isinstance(tools, dict) else {}
+    if not isinstance(table, dict):
+        raise SettingsError(f"{where} must be a table, not {table!r}")
     for key in table:
         if key not in FILE_KEYS:
             near = difflib.get_close_matches(key, FILE_KEYS, 1)

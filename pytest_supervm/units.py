@@ -102,9 +102,9 @@ def quantity(value: float | None, unit: str | None) -> str:
 
 
 def percent_change(log_ratio: float, digits: int = 1) -> str:
-    """Write a log ratio as a signed change in percent: ``-3.1 %``."""
-    if log_ratio > 5:
-        return f"x{math.exp(log_ratio):.3g}"
+    """Write a log ratio as a signed change in percent: ``-3.1 %``; a hundredfold and more as a factor."""
+    if log_ratio > math.log(100):
+        return f"x{math.exp(min(log_ratio, 700)):.3g}"
     return f"{100 * math.expm1(log_ratio):+.{digits}f} %"
 
 

@@ -222,7 +222,7 @@ def test_the_setting_may_be_an_absolute_path_and_no_url(project: Path) -> None:
     assert "a store at sqlite://... is not supported" in supervm("baseline", "show", "main").stderr
 
 
-@pytest.mark.parametrize("text", ["", "[tool]\nsupervm = 1\n", "[tool.supervm]\nlevel = 0.01\n"])
+@pytest.mark.parametrize("text", ["", "[tool.supervm]\nlevel = 0.01\n"])
 def test_without_a_setting_the_store_is_beside_pyproject_toml(project: Path, text: str) -> None:
     (project / "pyproject.toml").write_text(text)
     assert "in baselines (it holds none yet)" in supervm("baseline", "show", "main").stderr
@@ -233,7 +233,9 @@ def test_without_a_setting_the_store_is_beside_pyproject_toml(project: Path, tex
     [
         (b"[tool", "pyproject.toml cannot be read"),
         (b"\xff", "cannot be read"),
-        (b"tool.supervm.store = 3", "is 3: write"),
+        (b"tool.supervm.store = 3", "store must be the name of a folder, not 3"),
+        (b"tool.supervm = 1", "must be a table, not 1"),
+        (b"tool.supervm.stroe = 'x'", "did you mean 'store'?"),
     ],
 )
 def test_a_project_file_that_says_nothing_sensible(project: Path, text: bytes, message: str) -> None:
