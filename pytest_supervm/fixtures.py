@@ -29,7 +29,10 @@ ACCOUNTS = 100_000
 """Accounts of the fixture `vm`, and the key space of `workload`."""
 
 SLOTS = 100_000
-"""Storage words of the fixture `vm`."""
+"""Storage words of the fixture `vm`, and the key space of `workload`'s calls."""
+
+BALANCE = 1_000_000_000_000
+"""What each account of the fixture `vm` holds: more than any number of repetitions will spend."""
 
 
 @pytest.fixture
@@ -50,12 +53,19 @@ def vm() -> SuperVM:
     """A fresh `supervm_core.SuperVM` with funded accounts and storage; ``vm.execute(batch)`` returns receipts."""
     from supervm_core.engine import SuperVM
 
-    return SuperVM.with_accounts(ACCOUNTS, slots=SLOTS)
+    return SuperVM.with_accounts(ACCOUNTS, balance=BALANCE, slots=SLOTS)
 
 
 @pytest.fixture
 def workload() -> Callable[..., Batch]:
-    """Make a batch for `vm`: ``workload("transfer", txs=10_000)``; the same parameters give the same bytes."""
+    """Make a batch for `vm`: ``workload("transfer", txs=10_000)``; the same parameters give the same bytes.
+
+    Transactions are unordered unless ``nonces="strict"`` is asked for, so that a batch may be executed again and again.
+    """
     from supervm_core.workloads import workload as make
 
-    return make
+    def batch(kind: str, **parameters: object) -> Batch:
+        ledger = {"accounts": ACCOUNTS} if kind == "transfer" else {"accounts": ACCOUNTS, "slots": SLOTS}
+        return make(kind, **{**ledger, **parameters})
+
+    return batch

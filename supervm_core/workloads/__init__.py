@@ -179,7 +179,7 @@ def mixed(txs: int, *, accounts: int, slots: int, seed: int = 0, nonces: Nonces 
 
 _PROGRAMS: dict[str, Program] = {"swap": SWAP, "capped_mint": CAPPED_MINT}
 
-_WORKLOADS: dict[str, Callable[..., Batch]] = {"transfers": transfers, "calls": calls, "mixed": mixed}
+_WORKLOADS: dict[str, Callable[..., Batch]] = {"transfer": transfers, "call": calls, "mixed": mixed}
 
 
 def workload(name: str, **parameters: object) -> Batch:

@@ -25,10 +25,10 @@ def digest(batch: Batch) -> str:
 @pytest.mark.parametrize(
     ("name", "parameters", "expected"),
     [
-        ("transfers", {"accounts": 100}, "814194cb3f70ee0f"),
-        ("transfers", {"accounts": 100, "seed": 1, "nonces": "strict"}, "d9181a9234581004"),
-        ("calls", {"accounts": 100, "slots": 50}, "19cadca77f92319b"),
-        ("calls", {"accounts": 100, "slots": 50, "program": "capped_mint"}, "a2a032ec0f0bbd15"),
+        ("transfer", {"accounts": 100}, "814194cb3f70ee0f"),
+        ("transfer", {"accounts": 100, "seed": 1, "nonces": "strict"}, "d9181a9234581004"),
+        ("call", {"accounts": 100, "slots": 50}, "19cadca77f92319b"),
+        ("call", {"accounts": 100, "slots": 50, "program": "capped_mint"}, "a2a032ec0f0bbd15"),
         ("mixed", {"accounts": 100, "slots": 50}, "dd22345e3eb149af"),
     ],
 )
@@ -109,7 +109,7 @@ def test_programs_of_workloads_are_valid(program: object) -> None:
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: workload("transfer", txs=1), UnknownNameError, "no workload 'transfer'; known are transfers, calls"),
+        (lambda: workload("transferr", txs=1), UnknownNameError, "no workload 'transfer'; known are transfer, call"),
         (lambda: calls(1, accounts=1, slots=2, program="x"), UnknownNameError, "known are swap, capped_mint"),
         (lambda: transfers(1, accounts=1, nonces="x"), UnknownNameError, "known are any, strict"),
         (lambda: transfers(1, accounts=0), BatchError, "at least one of accounts, not 0"),
