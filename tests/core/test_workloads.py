@@ -109,7 +109,7 @@ def test_programs_of_workloads_are_valid(program: object) -> None:
 @pytest.mark.parametrize(
     ("build", "error", "message"),
     [
-        (lambda: workload("transferr", txs=1), UnknownNameError, "no workload 'transfer'; known are transfer, call"),
+        (lambda: workload("transferr", txs=1), UnknownNameError, "no workload 'transferr'; known are transfer, call"),
         (lambda: calls(1, accounts=1, slots=2, program="x"), UnknownNameError, "known are swap, capped_mint"),
         (lambda: transfers(1, accounts=1, nonces="x"), UnknownNameError, "known are any, strict"),
         (lambda: transfers(1, accounts=0), BatchError, "at least one of accounts, not 0"),
