@@ -69,8 +69,8 @@ def lines(results: Results, *, verbose: bool, width: int = WIDTH) -> Iterator[Li
         yield from _paragraph(f"damaged: {damage}", "", "warn", width)
     for note in results.notes:
         yield from _paragraph(f"note: {note}", "", "plain", width)
-    sentence = f"{wording.family(results)} {wording.opponent(results)}: {results.reason}"
-    yield Line(f"supervm gate: {results.gate.upper()} - {sentence}", wording.GATE_TONES[results.gate])
+    basis = f"{wording.family(results)} {wording.opponent(results)}: " if results.baseline else ""
+    yield Line(f"supervm gate: {results.gate.upper()} - {basis}{results.reason}", wording.GATE_TONES[results.gate])
 
 
 def _cases(rows: Sequence[Row], *, judged: bool, width: int) -> Iterator[Line]:
@@ -96,8 +96,9 @@ def _cells(row: Row, *, judged: bool) -> tuple[str, ...]:
     outcome = f"{row.verdict.value} {wording.action(row)}".rstrip()
     if judged:
         return (row.metric or "", wording.figures(row), wording.change(row), wording.interval(row), outcome)
-    candidate = "" if row.candidate is None else quantity(row.candidate, row.unit)
-    return (row.metric or "", candidate, outcome if wording.needs_attention(row) else "")
+    if row.candidate is None:
+        return (row.metric or "", outcome, "")
+    return (row.metric or "", quantity(row.candidate, row.unit), outcome if row.action is not None else "")
 
 
 def _align(table: Sequence[Sequence[str]]) -> list[list[str]]:
