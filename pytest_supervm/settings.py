@@ -126,6 +126,8 @@ def read(config: pytest.Config) -> Settings:
     for name in ("json", "report"):
         if name in given:
             given[name] = config.invocation_params.dir / given[name]
+    if "store" in given and "://" not in given["store"]:
+        given["store"] = str(config.invocation_params.dir / given["store"])
     for name in ("time", "max_time"):
         if name in given:
             given[name] = seconds(given[name], f"--supervm-{name.replace('_', '-')}")
