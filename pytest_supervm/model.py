@@ -215,12 +215,12 @@ class History(msgspec.Struct, frozen=True):
     def living_cases(self) -> dict[str, Case]:
         """Return the newest record of every case that the newest runs still knew, by id.
 
-        A case is retired by a later run in whose scope its file lay and which does not hold it: saving a run accepts
-        its removals.
+        A case is retired by a later run that looked where it was (`Run.retires`) and does not hold it: saving a run
+        accepts its removals, but not what its options left out.
         """
         living: dict[str, Case] = {}
         for run in self.runs:
-            living = {case_id: case for case_id, case in living.items() if not in_scope(case.location.file, run.scope)}
+            living = {case_id: case for case_id, case in living.items() if not run.retires(case)}
             living.update((case.id, case) for case in run.cases)
         return living
 
