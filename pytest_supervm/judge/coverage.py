@@ -65,11 +65,11 @@ def _judge(nodeid: str, file: str, selection: Selection) -> tuple[Verdict, str]:
     if outcome == "skipped":
         return Verdict.MISSING, "its test was skipped, so the case was not measured"
     if outcome is not None:
-        return Verdict.MISSING, "its test ran but measured nothing"
+        return Verdict.MISSING, "its test ran and did not measure this case"
     if nodeid in selection.deselected:
         return Verdict.NOT_SELECTED, "this run's options left it out"
     if not in_scope(file, selection.scope):
-        return Verdict.NOT_SELECTED, f"{file} is not among the paths that this run was given"
+        return Verdict.NOT_SELECTED, f"this run was not told to search {file}"
     if not selection.whole:
         return Verdict.NOT_SELECTED, "an option such as --lf or --ignore may have left it out"
     return Verdict.MISSING, "the baseline has this case and it no longer exists; save a new run to accept its removal"

@@ -4,6 +4,8 @@ Only kept runs of the same machine count. Where there are none, the figures stan
 ``inconclusive: other machine``: identical code differs by tens of percent between machines, so nothing is scaled and
 nothing blocks. The family is every pair of case and metric that has a relative policy and a value on both sides; pairs
 without a policy are described at the same level, uncorrected, and do nothing to the gate.
+
+What the baseline lacks is new; where lines of the baseline cannot be read, nobody knows, and it is inconclusive.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ from dataclasses import dataclass, field
 
 from pytest_supervm import units
 from pytest_supervm.judge.coverage import Selection, absent
-from pytest_supervm.judge.estimate import PLANNING_SPREAD, Estimate, Spread, predict, runs_needed, spreads
+from pytest_supervm.judge.estimate import MOST_RUNS, PLANNING_SPREAD, Estimate, Spread, predict, runs_needed, spreads
 from pytest_supervm.judge.family import holm
 from pytest_supervm.judge.policy import NO_POLICY, Policy
 from pytest_supervm.judge.verdict import decide
-from pytest_supervm.model import Action, Case, Family, History, Row, Run, Series, Verdict
+from pytest_supervm.model import Action, Case, Family, History, Metric, Row, Run, Series, Verdict
 
 Policies = Mapping[str, Policy]
 """Metric name to policy, for one case."""
@@ -27,7 +29,25 @@ Policies = Mapping[str, Policy]
 
 @dataclass(slots=True)
 class Pair:
-    """One metric of one case on its way to a row."""
+    """One metric of one case on its way to a row.
+
+    Attributes
+    ----------
+    case, series, policy
+        What was measured, and what is asked of it.
+    alpha
+        Two-sided error level of its interval.
+    kept
+        Values of the kept runs of this machine, by run id, oldest first.
+    elsewhere
+        Typical value of the kept runs of other machines.
+    known
+        Whether any kept run holds the case.
+    meant
+        What the metric of this name meant in a kept run that gave it another unit or direction.
+    spread, estimate
+        Once they are known.
+    """
 
     case: Case
     series: Series
@@ -36,6 +56,7 @@ class Pair:
     kept: dict[str, float] = field(default_factory=dict)
     elsewhere: float | None = None
     known: bool = False
+    meant: Metric | None = None
     spread: Spread | None = None
     estimate: Estimate | None = None
 
@@ -88,25 +109,32 @@ def judge(
     p_values = [pair.estimate.p_value if pair.estimate else 1.0 for pair in family]
     for pair, alpha in zip(family, holm(p_values, level), strict=True):
         pair.alpha = alpha
-    rows = [_row(pair, baseline_named=history is not None, family_size=len(family), level=level) for pair in pairs]
+    rows = [_row(pair, history, family_size=len(family), level=level) for pair in pairs]
     rows += [_unmeasured(case) for case in run.cases if not case.measured]
     if history is not None:
-        found = {case.id for case in run.cases}
-        rows += [absent(case, selection) for case_id, case in history.living_cases().items() if case_id not in found]
+        found = {case.id: case for case in run.cases}
+        for case_id, kept in history.living_cases().items():
+            if case_id not in found:
+                rows.append(absent(kept, selection))
+            elif found[case_id].measured:
+                rows += _absent_metrics(found[case_id], kept, policies.get(case_id, {}))
     return tuple(sorted(rows, key=_badness)), Family(len(family), level)
 
 
 def _find_kept_values(pairs: Sequence[Pair], run: Run, history: History) -> None:
     """Give each pair the values that the baseline kept for it, oldest first."""
+    cases = [(kept, {case.id: case for case in kept.cases}) for kept in history.runs]
     for pair in pairs:
         others = []
-        for kept in history.runs:
-            case = kept.get(pair.case.id)
+        for kept, by_id in cases:
+            case = by_id.get(pair.case.id)
             series = case.get(pair.series.metric.name) if case else None
             pair.known = pair.known or case is not None
-            if series is None or (value := series.value) is None or series.metric != pair.series.metric:
+            if series is None or (value := series.value) is None:
                 continue
-            if kept.machine == run.machine:
+            if series.metric != pair.series.metric:
+                pair.meant = series.metric
+            elif kept.machine == run.machine:
                 pair.kept[kept.id] = value
             else:
                 others.append(value)
@@ -132,11 +160,11 @@ def _estimate(pairs: Sequence[Pair]) -> None:
                 pair.estimate = predict(list(kept.values()), sign * math.log(pair.series.value), spread)
 
 
-def _row(pair: Pair, *, baseline_named: bool, family_size: int, level: float) -> Row:
+def _row(pair: Pair, history: History | None, *, family_size: int, level: float) -> Row:
     """Write down what is known about one pair."""
     estimate, policy = pair.estimate, pair.policy
     interval = estimate.interval(pair.alpha) if estimate else None
-    verdict, reason = _verdict(pair, baseline_named=baseline_named, family_size=family_size, level=level)
+    verdict, reason = _verdict(pair, history, family_size=family_size, level=level)
     action = _action(policy, estimate, verdict)
     threshold = policy.threshold
     if action is not None:
@@ -172,13 +200,13 @@ def _row(pair: Pair, *, baseline_named: bool, family_size: int, level: float) ->
     )
 
 
-def _verdict(pair: Pair, *, baseline_named: bool, family_size: int, level: float) -> tuple[Verdict, str]:
+def _verdict(pair: Pair, history: History | None, *, family_size: int, level: float) -> tuple[Verdict, str]:
     if pair.series.unmeasured is not None:
         return Verdict.UNMEASURED, pair.series.unmeasured
-    if not baseline_named:
+    if history is None:
         return Verdict.NEW, "no baseline was named"
     if not pair.compared:
-        return Verdict.NEW, "the baseline has no value of this metric" if pair.known else "the baseline lacks this case"
+        return _without_baseline(pair, history)
     if not pair.kept:
         return (
             Verdict.INCONCLUSIVE,
@@ -187,22 +215,35 @@ def _verdict(pair: Pair, *, baseline_named: bool, family_size: int, level: float
     if pair.estimate is not None:
         threshold = pair.policy.threshold
         verdict = decide(pair.estimate.effect, pair.estimate.interval(pair.alpha), threshold)
-        return verdict, _sentence(verdict, pair, family_size, level)
+        return verdict, _sentence(verdict, pair, pair.estimate, family_size, level)
     values = [*pair.kept.values(), pair.series.value]
-    if all(value == values[0] for value in values) and pair.spread is None and values[0] == 0:
+    if all(value == 0 for value in values):
         return Verdict.EQUIVALENT, "zero on both sides"
     if any(value is None or value <= 0 for value in values):
         return Verdict.INCONCLUSIVE, "a value of zero or below has no ratio: give this metric a limit instead"
-    kept = "1 kept run does" if len(pair.kept) == 1 else f"{len(pair.kept)} kept runs do"
     return (
         Verdict.INCONCLUSIVE,
-        f"{kept} not show how runs differ; {_runs_that_would_do(pair, family_size, level)}",
+        f"1 kept run does not show how runs differ{_runs_that_would_do(pair, family_size, level)}",
     )
 
 
-def _sentence(verdict: Verdict, pair: Pair, family_size: int, level: float) -> str:
+def _without_baseline(pair: Pair, history: History) -> tuple[Verdict, str]:
+    """Say why a measured figure has nothing to be compared with."""
+    if pair.meant is not None:
+        meant = f"{pair.meant.unit}, {pair.meant.better} is better"
+        return Verdict.NEW, f"the baseline means something else by this metric ({meant}); save a new run to go on from"
+    lacks = "has no value of this metric" if pair.known else "lacks this case"
+    if history.damaged:
+        count = len(history.damaged)
+        unread = f"{count} {'line' if count == 1 else 'lines'} of it cannot be read"
+        return Verdict.INCONCLUSIVE, f"what can be read of the baseline {lacks}, but {unread}"
+    return Verdict.NEW, f"the baseline {lacks}"
+
+
+def _sentence(verdict: Verdict, pair: Pair, estimate: Estimate, family_size: int, level: float) -> str:
     """Say why, in a reader's terms."""
-    threshold = pair.policy.threshold
+    policy = pair.policy
+    threshold = policy.block if _action(policy, estimate, verdict) is Action.BLOCK else policy.threshold
     reach = "1 %" if threshold is None else f"the threshold of {_threshold(threshold, pair)}"
     match verdict:
         case Verdict.REGRESSED:
@@ -214,23 +255,24 @@ def _sentence(verdict: Verdict, pair: Pair, family_size: int, level: float) -> s
         case Verdict.EQUIVALENT:
             return f"no change beyond {reach}"
         case _:
-            return f"the interval is too wide for {reach}; {_runs_that_would_do(pair, family_size, level)}"
+            return f"the interval is too wide for {reach}{_runs_that_would_do(pair, family_size, level)}"
 
 
 def _runs_that_would_do(pair: Pair, family_size: int, level: float) -> str:
-    """Say how many kept runs would decide, under which assumption."""
-    spread = pair.spread.sd if pair.spread else PLANNING_SPREAD
+    """Say how many kept runs would decide, under which assumption; nothing where no threshold asks for a decision."""
+    spread = pair.spread or Spread(PLANNING_SPREAD, math.inf)
     threshold = pair.policy.threshold
     if threshold is None:
-        return "the metric has no threshold"
+        return ""
     needed = runs_needed(threshold, level / max(family_size, 1), spread)
-    differ = f"{'differ' if pair.spread else 'should differ'} by {100 * spread:.1f} %"
-    have = len(pair.kept)
+    differ = f"{100 * spread.sd:.1f} %"
     if needed is None:
-        return f"runs {differ}, and no number of kept runs would do for {_threshold(threshold, pair)}"
-    if needed <= have:
-        return f"{have} kept runs {differ}, so the change is too near the threshold to call"
-    return f"{needed} kept runs would do where runs {differ}"
+        return f"; runs differ by {differ}, and even {MOST_RUNS} kept runs would not do"
+    if pair.spread is None:
+        return f"; {needed} kept runs would do if they differ by {differ}"
+    if needed <= len(pair.kept):
+        return f": runs differ by {differ}, and the change is too near the threshold to call"
+    return f"; runs differ by {differ}, so {needed} kept runs would do"
 
 
 def _threshold(effect: float, pair: Pair) -> str:
@@ -260,6 +302,29 @@ def _unmeasured(case: Case) -> Row:
     """One row stands for a case of which nothing could be measured."""
     reason = next((series.unmeasured for series in case.series if series.unmeasured), "nothing was measured")
     return Row(id=case.id, location=case.location, verdict=Verdict.UNMEASURED, reason=reason)
+
+
+def _absent_metrics(case: Case, kept: Case, policies: Policies) -> list[Row]:
+    """One blocking row for each figure that a policy asks for, that the baseline has and that this run did not take."""
+    return [
+        Row(
+            id=case.id,
+            location=case.location,
+            verdict=Verdict.MISSING,
+            reason="the baseline has this metric and its test no longer records it; save a new run to accept that",
+            metric=series.metric.name,
+            unit=series.metric.unit,
+            better=series.metric.better,
+            baseline=series.value,
+            threshold=policy.threshold,
+            limit=policy.limit,
+            action=Action.BLOCK,
+        )
+        for series in kept.series
+        if series.value is not None
+        and case.get(series.metric.name) is None
+        and (policy := policies.get(series.metric.name, NO_POLICY)) != NO_POLICY
+    ]
 
 
 BADNESS = [
