@@ -1,6 +1,7 @@
 """The whole suite's verdict: block > warn > inconclusive > pass. It fails closed: a gate over nothing blocks.
 
-Only what somebody asked to be judged counts: rows with a threshold or a limit, and cases of the baseline as a whole.
+Only what somebody asked to be judged counts: rows with a threshold or a limit, and cases as a whole (missing, errored,
+or with nothing measured at all).
 """
 
 from __future__ import annotations
@@ -46,11 +47,14 @@ def decide(rows: Sequence[Row], *, baseline: str | None) -> tuple[Gate, str]:
     judged = [
         row
         for row in rows
-        if (row.threshold is not None and row.verdict in COMPARED)
+        if (row.threshold is not None and row.verdict in COMPARED and row.baseline is not None)
         or (row.limit is not None and row.candidate is not None)
         or row.action is not None
     ]
     if not judged:
+        unmeasured = [row for row in rows if row.limit is not None]
+        if baseline is None and unmeasured:
+            return Gate.INCONCLUSIVE, f"{_count(len(unmeasured), 'limit')} could not be judged: nothing was measured"
         if baseline is None:
             return Gate.PASS, "nothing was judged: no baseline was named and no measured metric has a limit"
         return Gate.BLOCK, (
@@ -61,7 +65,7 @@ def decide(rows: Sequence[Row], *, baseline: str | None) -> tuple[Gate, str]:
     decisive = [row for row in rows if gate_of(row) is verdict]
     if verdict is Gate.PASS:
         return verdict, f"{_count(len(judged), 'figure')} judged, none beyond its policy"
-    return verdict, f"{_kinds(decisive)}"
+    return verdict, _kinds(decisive)
 
 
 def _kinds(rows: Sequence[Row]) -> str:
