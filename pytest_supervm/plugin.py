@@ -53,10 +53,7 @@ class Hooks:
         return self.laboratory.header()
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        try:
-            self.laboratory.check_marker(item)
-        except settings.SettingsError as error:
-            raise pytest.UsageError(str(error)) from None
+        self.laboratory.check_marker(item)
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         self.laboratory.census.deselect(items)
@@ -67,6 +64,10 @@ class Hooks:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.laboratory.census.select(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        self.laboratory.refuse(item)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:

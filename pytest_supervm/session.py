@@ -92,6 +92,7 @@ class Laboratory:
         self.results: Results | None = None
         self.written: list[str] = []
         self.failures: list[str] = []
+        self.mistakes: dict[str, str] = {}
         self.metrics = STANDARD_METRICS | _declared(settings.metrics)
         self.policy = _sound(lambda: merge(DEFAULTS, settings.policy))
         self.policies(self.policy)
@@ -113,13 +114,17 @@ class Laboratory:
 
         Raises
         ------
-        SettingsError
-            The marker names something unknown; the message says in which test and lists what is known.
+        pytest.UsageError
+            The marker names something unknown; the message says in which test and lists what is known. A worker cannot
+            end the invocation: there the test fails with the message, and the controller ends with a usage error.
         """
         try:
             self.policies(self.policy_of(item))
         except SettingsError as error:
-            raise SettingsError(f"{item.nodeid}: @pytest.mark.supervm: {error}") from None
+            mistake = f"{item.nodeid}: @pytest.mark.supervm: {error}"
+            if not is_worker(self.config):
+                raise pytest.UsageError(mistake) from None
+            self.mistakes[item.nodeid] = mistake
 
     def policy_of(self, item: pytest.Item) -> PolicyTable:
         """Return the policy table of one test: the nearest marker's words stand over those of outer ones."""
@@ -134,6 +139,11 @@ class Laboratory:
         return _sound(lambda: read(table, self.metrics))
 
     # While tests run.
+
+    def refuse(self, item: pytest.Item) -> None:
+        """Fail a test whose marker cannot be read."""
+        if item.nodeid in self.mistakes:
+            pytest.fail(self.mistakes[item.nodeid], pytrace=False)
 
     def instrument(self, item: pytest.Item) -> Instrument:
         """Return the instrument for one test's case."""
@@ -170,15 +180,19 @@ class Laboratory:
     def from_worker(self, output: Mapping[str, Any]) -> None:
         """Take what an xdist worker found; a worker that crashed sends nothing."""
         if ON_REPORT in output:
-            self.census.receive(output[ON_REPORT])
+            self.census.receive(output[ON_REPORT]["census"])
+            self.mistakes.update(output[ON_REPORT]["mistakes"])
 
     def finish(self, status: int) -> int:
         """End the invocation and return pytest's exit status after the gate: what passed may still be blocked."""
         if self.config.option.collectonly:
             return status
         if is_worker(self.config):
-            self.config.workeroutput[ON_REPORT] = self.census.send()  # type: ignore[attr-defined]
+            found = {"census": self.census.send(), "mistakes": self.mistakes}
+            self.config.workeroutput[ON_REPORT] = found  # type: ignore[attr-defined]
             return status
+        if self.mistakes:
+            return pytest.ExitCode.USAGE_ERROR
         if status in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.INTERNAL_ERROR):
             return status
         results = self.conclude(interrupted=status == pytest.ExitCode.INTERRUPTED)
@@ -236,7 +250,8 @@ class Laboratory:
         rows, family = stored.judge(run, self.history, policies, selection, self.settings.level)
         verdict, reason = gate.decide(rows, baseline=self.settings.baseline)
         if interrupted:
-            verdict, reason = Gate.INCONCLUSIVE, "the run was interrupted: what it measured is shown and not judged"
+            cause = "some files could not be collected" if self.census.broken else "the run was interrupted"
+            verdict, reason = Gate.INCONCLUSIVE, f"{cause}: what was measured is shown and not judged"
             rows = tuple(msgspec.structs.replace(row, action=None) for row in rows)
             family = Family(0, self.settings.level)
         return Results(

@@ -190,6 +190,12 @@ class TestKeeping:
         assert not (project.path / "baselines").exists()
         assert len(json.loads((project.path / "results.json").read_text())["run"]["cases"]) == 1
 
+    def test_a_file_that_cannot_be_collected_is_not_called_an_interruption(self, project):
+        project.write("test_a.py", "def test_a(:")
+        result = project.run(QUICK, "--supervm-save=main")
+        result.stdout.fnmatch_lines(["*gate: INCONCLUSIVE*could not be collected*", "*not added to*"])
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+
     def test_a_report_that_cannot_be_written_is_said_and_fails(self, project):
         project.write("test_a.py", ONE_CASE)
         result = project.run(QUICK, "--supervm-json=test_a.py/results.json")
@@ -283,6 +289,12 @@ class TestXdist:
         assert [case["id"] for case in together["run"]["cases"]] == [case["id"] for case in alone["run"]["cases"]]
         assert alone["run"]["cases"][0]["series"][0]["launches"]
         assert "run with -n 0" in together["cases"][0]["reason"]
+
+    def test_a_mistake_in_a_marker_ends_in_a_usage_error_too(self, project):
+        project.write("test_a.py", ONE_CASE.replace("mark.perf", 'mark.supervm(throughptu={"warn": "5%"})'))
+        result = project.run(QUICK, "-n", "2")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stdout.fnmatch_lines(["*unknown metric 'throughptu'*throughput*"])
 
     def test_what_workers_left_out_is_not_missing(self, project):
         project.write("test_a.py", ONE_CASE + "\ndef test_b(measure): measure(sum, range(9000))")
