@@ -9,7 +9,16 @@ from __future__ import annotations
 import math
 import re
 
-TIME = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "min": 60.0, "h": 3600.0}
+TIME = {
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "\N{MICRO SIGN}s": 1e-6,
+    "\N{GREEK SMALL LETTER MU}s": 1e-6,
+    "ns": 1e-9,
+    "min": 60.0,
+    "h": 3600.0,
+}
 BYTES = {"B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 RATIO = {"": 1.0, "%": 1e-2}
 DIMENSIONS: tuple[dict[str, float], ...] = (TIME, BYTES, RATIO)
@@ -57,14 +66,14 @@ def parse(text: str, unit: str) -> float:
     Raises
     ------
     UnitError
-        The text is no quantity, or of another dimension.
+        The text is no quantity, not finite, or of another dimension.
     """
     match = _QUANTITY.fullmatch(text)
     known = {"s": TIME, "B": BYTES, "ratio": RATIO}.get(unit, {"": 1.0, unit: 1.0})
-    if not match or match[2] not in known:
-        names = ", ".join(name or "(none)" for name in known)
-        raise UnitError(f"{text!r} is not a quantity in {unit}: write a number and one of the units {names}")
-    return float(match[1]) * known[match[2]]
+    if match and match[2] in known and math.isfinite(value := float(match[1]) * known[match[2]]):
+        return value
+    names = ", ".join(name or "(none)" for name in known)
+    raise UnitError(f"{text!r} is not a quantity in {unit}: write a number and one of the units {names}")
 
 
 def percentage(text: str) -> float:

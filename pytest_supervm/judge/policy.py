@@ -24,6 +24,9 @@ DEFAULTS: Mapping[str, Mapping[str, str]] = {
 KEYS = ("warn", "block", "limit")
 OFF = "off"
 
+NEVER_NEGATIVE = ("s", "B", "ratio")
+"""Base units in which a limit below zero can only be a slip of the pen."""
+
 
 class PolicyError(ValueError):
     """A policy that cannot be read. The message says where it stands and lists what is known."""
@@ -123,9 +126,7 @@ def _read_one(metric: Metric, keys: Mapping[str, object]) -> Policy:
             raise PolicyError(f'{metric.name}: {key} must be text such as "5%" or "100 ms", not {value!r}')
         try:
             values[key] = (
-                units.parse(value, metric.unit)
-                if key == "limit"
-                else threshold_as_effect(_change(value, metric), metric.better)
+                _limit(value, metric) if key == "limit" else threshold_as_effect(_change(value, metric), metric.better)
             )
         except units.UnitError as error:
             raise PolicyError(f"{metric.name}: {key}: {error}") from None
@@ -137,3 +138,10 @@ def _change(value: str, metric: Metric) -> float:
     if metric.better == "higher" and change >= 1:
         raise units.UnitError(f"{metric.name} cannot fall by {value}: write a percentage below 100%")
     return change
+
+
+def _limit(value: str, metric: Metric) -> float:
+    limit = units.parse(value, metric.unit)
+    if limit < 0 and metric.unit in NEVER_NEGATIVE:
+        raise units.UnitError(f"{metric.name} is never below zero: write a limit of 0 or more, not {value}")
+    return limit
