@@ -157,7 +157,13 @@ def runs_needed(threshold: float, alpha: float, spread: Spread) -> int | None:
 
 
 def _variance(values: Mapping[str, float]) -> float:
-    return max(statistics.variance(values.values()), TIE**2)
+    """Return the sample variance, or that of a tie."""
+    return max(_sum_of_powers(values, 2) / (len(values) - 1), TIE**2)
+
+
+def _sum_of_powers(values: Mapping[str, float], power: int) -> float:
+    mean = statistics.fmean(values.values())
+    return math.fsum((value - mean) ** power for value in values.values())
 
 
 def _prior(variances: Sequence[float], degrees: Sequence[int]) -> tuple[float, float]:
@@ -219,10 +225,9 @@ def _tails(kept: Sequence[Mapping[str, float]]) -> float:
     weighted, weights = 0.0, 0
     for values in kept:
         n = len(values)
-        if n < 4 or (variance := statistics.variance(values.values())) <= TIE**2:
+        if n < 4 or (variance := _variance(values)) <= TIE**2:
             continue
-        mean = statistics.fmean(values.values())
-        fourth = math.fsum((value - mean) ** 4 for value in values.values()) / variance**2
+        fourth = _sum_of_powers(values, 4) / variance**2
         weighted += n * (n * (n + 1) * fourth / (n - 1) - 3 * (n - 1) ** 2) / ((n - 2) * (n - 3))
         weights += n
     return 4 + 6 * weights / weighted if weighted > 0 else math.inf
