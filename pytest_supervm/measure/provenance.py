@@ -20,6 +20,9 @@ from pytest_supervm.measure import clock
 from pytest_supervm.model import Commit, Machine
 
 MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+NO_HARDWARE_ADDRESS = 1 << 40
+"""Bit of a node number that was drawn by lot, for want of a network card: it is another in every process (RFC 9562)."""
+
 CALIBRATION_BYTES = 1 << 20
 CALIBRATION_ROUNDS = 15
 
@@ -64,9 +67,13 @@ def commit(root: Path, ignoring: Path) -> Commit | None:
 
 
 def packages() -> dict[str, str]:
-    """Return the installed distributions and their versions."""
-    found = ((dist.metadata["Name"], dist.version) for dist in importlib.metadata.distributions())
-    return dict(sorted((name, version) for name, version in found if name))
+    """Return the installed distributions and their versions; of two of a name, the one that is imported."""
+    found: dict[str, str] = {}
+    for distribution in importlib.metadata.distributions():
+        about = distribution.metadata
+        if about and "Name" in about and "Version" in about:  # what a broken installation leaves has neither
+            found.setdefault(about["Name"], about["Version"])
+    return dict(sorted(found.items()))
 
 
 def calibration() -> float:
@@ -97,7 +104,8 @@ def _hashed_machine_id() -> str:
         if identity:
             break
     else:
-        identity = f"{uuid.getnode():012x}"
+        node = uuid.getnode()
+        identity = platform.node() if node & NO_HARDWARE_ADDRESS else f"{node:012x}"
     return hashlib.sha256(f"pytest-supervm:{identity}".encode()).hexdigest()[:16]
 
 
