@@ -267,7 +267,8 @@ def _runs_that_would_do(pair: Pair, family_size: int, level: float) -> str:
     needed = runs_needed(threshold, level / max(family_size, 1), spread)
     differ = f"{100 * spread.sd:.1f} %"
     if needed is None:
-        return f"; runs differ by {differ}, and even {MOST_RUNS} kept runs would not do"
+        remedy = "steady the machine, measure longer or allow more"
+        return f"; runs differ by {differ}, so not even {MOST_RUNS} kept runs would do: {remedy}"
     if pair.spread is None:
         return f"; {needed} kept runs would do if they differ by {differ}"
     if needed <= len(pair.kept):
