@@ -201,8 +201,8 @@ def _row(pair: Pair, history: History | None, *, family_size: int, level: float)
 
 
 def _verdict(pair: Pair, history: History | None, *, family_size: int, level: float) -> tuple[Verdict, str]:
-    if pair.series.unmeasured is not None:
-        return Verdict.UNMEASURED, pair.series.unmeasured
+    if pair.series.value is None:
+        return Verdict.UNMEASURED, pair.series.unmeasured or "nothing was measured"
     if history is None:
         return Verdict.NEW, "no baseline was named"
     if not pair.compared:
