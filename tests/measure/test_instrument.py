@@ -350,7 +350,7 @@ def test_parameters_of_the_function_are_passed_on_whatever_their_names(time: Tim
         assert measure(call, 1, 2, function=3, call=4, **{"self": 5}) == (1, 2, 3, 4, 5)
 
 
-@pytest.mark.parametrize("error", [KeyError("own"), OSError("own"), pytest.fail.Exception("own"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [OSError("own"), KeyboardInterrupt()])
 @pytest.mark.parametrize("call", [0, 1, 2, 40])
 @pytest.mark.parametrize("place", ["function", "setup"])
 def test_errors_come_out_as_they_are_and_leave_nothing_behind(
