@@ -31,12 +31,15 @@ ROOT = Path(__file__).parents[2]
 LEFT_OUT = ("make ", "git clone ", "cd pytest-supervm", "sudo ")
 """Commands that are not run: they set up a machine or a checkout, or are tested as a whole elsewhere."""
 
-INSTALL = re.compile(r"python3? -m pip install (-\S+ )*'?pytest-supervm(\[\w+\])?'?")
+INSTALL = re.compile(r"(python3? -m )?pip install (-\S+ )*'?pytest-supervm(\[\w+\])?'?")
 """The command that the checkout under test stands in for: its own environment has everything that this installs."""
 
 FENCE = re.compile(r"^(?P<fence>```+)(?P<info>[^\n`]*)\n(?P<body>.*?)^(?P=fence)[ ]*$", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r'\btitle="([^"]+)"')
-NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:[.,:]\d+)*(?:e[-+]?\d+)?(?: (?:[kMG](?= )|[num]?s\b|[kMGT]?B\b)|s\b)?")
+NUMBER = re.compile(
+    r"\d{4}-\d\d-\d\dT[\d:]+\+00:00"  # a time
+    r"|(?<![\w.])[-+]?\d+(?:[.,:]\d+)*(?:e[-+]?\d+)?(?: (?:[kMG](?= )|[num]?s\b|[kMGT]?B\b)|s\b)?"
+)
 BUSY = re.compile(r"note: \S+ the machine was busy: the test waited for a core \d+% of the time")
 PATIENCE = 120.0
 """Seconds that one command may take."""
@@ -146,7 +149,7 @@ class Shell:
         self._process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             cwd=self._folder,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -164,9 +167,8 @@ class Shell:
         end = f"--- the end of {os.urandom(8).hex()} ---"
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(
-            f"(exit {self._status}); eval {shlex.quote(command)} < /dev/null; printf '\\n%s %s\\n' {shlex.quote(end)} $?\n"
-        )
+        before, after = f"(exit {self._status})", f"printf '\\n%s %s\\n' {shlex.quote(end)} $?"
+        self._process.stdin.write(f"{before}; eval {shlex.quote(command)} < /dev/null; {after}\n")
         self._process.stdin.flush()
         lines = []
         for line in self._process.stdout:
@@ -177,7 +179,7 @@ class Shell:
         raise AssertionError(f"bash ended at {command!r} and printed:\n{''.join(lines)}")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return this process's environment without what this pytest or its plugins left in it, and with a plain terminal.
 
     Other plugins that happen to be installed beside ours are switched off: a reader of the page has not got them.
