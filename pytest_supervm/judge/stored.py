@@ -219,7 +219,7 @@ def _verdict(pair: Pair, history: History | None, *, family_size: int, level: fl
     values = [*pair.kept.values(), pair.series.value]
     if all(value == 0 for value in values):
         return Verdict.EQUIVALENT, "zero on both sides"
-    if any(value is None or value <= 0 for value in values):
+    if any(value <= 0 for value in values):
         return Verdict.INCONCLUSIVE, "a value of zero or below has no ratio: give this metric a limit instead"
     return (
         Verdict.INCONCLUSIVE,
