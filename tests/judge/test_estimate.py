@@ -123,6 +123,15 @@ def test_equal_figures_are_no_certainty():
     assert spread == Spread(SPREAD_FLOOR, 4)
 
 
+def test_quiet_cases_that_differ_are_not_taken_for_agreeing_ones_because_of_the_floor():
+    flips = [[1, -1, 1, -1, 1, -1, 1, -1], [1, 1, -1, -1, 1, 1, -1, -1], [1, 1, 1, 1, -1, -1, -1, -1]]
+    sizes = [0.0001, 0.001, 0.004]
+    found = spreads(
+        [{run: size * sign for run, sign in enumerate(row)} for row, size in zip(flips, sizes, strict=True)]
+    )
+    assert all(spread.sd == SPREAD_FLOOR and 7 < spread.df < 8 for spread in found)
+
+
 def test_cases_that_move_as_one_count_as_one_witness():
     moves = [0.0, 0.01, -0.02, 0.015, 0.003, -0.01]
     alone, *_ = spreads([dict(enumerate(moves))])
