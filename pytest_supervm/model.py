@@ -157,7 +157,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     packages
         Installed distributions and their versions; shown, not compared.
     calibration
-        Seconds that a fixed piece of work took on this machine at the start; shown, not compared and never used to
+        Seconds that a fixed piece of work took on this machine after the tests; shown, not compared and never used to
         scale anything.
     settings
         The settings that shaped the measuring, as text.

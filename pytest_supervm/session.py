@@ -8,7 +8,6 @@ process that the user started it gathers the reports and, at the end, concludes.
 from __future__ import annotations
 
 import datetime
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from pytest_supervm.baselines import BaselineError, open_store
+from pytest_supervm.baselines import BaselineError, check_name, open_store
 from pytest_supervm.census import Census, is_whole, scope
 from pytest_supervm.judge import gate
 from pytest_supervm.judge.policy import DEFAULTS, NO_POLICY, Policy, PolicyError, merge, read
@@ -40,6 +39,7 @@ from pytest_supervm.model import (
 )
 from pytest_supervm.report import files, terminal
 from pytest_supervm.report.progress import Progress
+from pytest_supervm.report.wording import count
 from pytest_supervm.settings import Settings, SettingsError, as_text
 from pytest_supervm.units import base_unit
 
@@ -97,6 +97,8 @@ class Laboratory:
         self.policy = _sound(lambda: merge(DEFAULTS, settings.policy))
         self.policies(self.policy)
         self.store = open_store(settings.store, config.rootpath)
+        if settings.save is not None:
+            check_name(settings.save)
         self.history: History | None = None
         if settings.baseline is not None and not is_worker(config):
             self.history = self.store.load(settings.baseline)
@@ -153,7 +155,7 @@ class Laboratory:
             most=self.settings.max_time,
             wanted=max((QUANTILES[name] for name in judged if name in QUANTILES), default=None),
             metrics=self.metrics,
-            obstacle=_obstacle(),
+            obstacle=_obstacle(self.config),
             progress=Progress(self.config, item.nodeid),
         )
         item.stash[MEASURE] = instrument
@@ -217,7 +219,7 @@ class Laboratory:
         """Write the terminal section, when there is something to say."""
         if self.results is None or not (self.results.cases or self.settings.baseline or self.failures):
             return
-        reporter.section("supervm")
+        reporter.write_sep("=", "supervm")
         width = max(reporter._tw.fullwidth, terminal.WIDTH)
         for line in terminal.lines(self.results, verbose=self.config.option.verbose > 0, width=width):
             reporter.write_line(line.text, **MARKUP[line.style])
@@ -307,11 +309,14 @@ class Laboratory:
         if interrupted:
             return "it was interrupted"
         if unfinished := self.census.unfinished():
-            return f"{unfinished} tests failed or did not run, and a baseline must be whole"
+            return f"{count(unfinished, 'test')} failed or did not run, and a baseline must be whole"
         if not any(case.measured for case in results.run.cases):
             return "nothing was measured"
         if results.gate is Gate.BLOCK:
-            return "the gate blocks; save without --supervm-baseline to accept these figures"
+            return (
+                f"the gate blocks. To accept these figures, save runs of them without --supervm-baseline and drop the "
+                f"older ones: supervm baseline prune {self.settings.save} --keep N"
+            )
         return None
 
     def _write(self, path: Path, write: Callable[[], None]) -> None:
@@ -345,8 +350,8 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _obstacle() -> str | None:
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+def _obstacle(config: pytest.Config) -> str | None:
+    workers = config.workerinput["workercount"] if is_worker(config) else 1  # type: ignore[attr-defined]
     if workers > 1:
         return f"{workers} workers ran beside each other and would have measured each other: run with -n 0"
     return None

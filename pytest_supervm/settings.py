@@ -16,11 +16,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-"""What a baseline may be called: it becomes a file name."""
-
-DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")
-SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|min|h)?")
+SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 MARKERS = (
     "perf: the test measures something with the `measure` fixture",
@@ -117,14 +114,10 @@ def read(config: pytest.Config) -> Settings:
     """
     from_file = read_file(config.rootpath / "pyproject.toml")
     given = {name: value for name in OPTIONS if (value := config.getoption(f"supervm_{name}")) not in (None, False)}
-    for name in ("baseline", "save"):
-        if name in given and not NAME.fullmatch(given[name]):
-            raise SettingsError(
-                f"--supervm-{name}={given[name]}: a baseline's name starts with a letter or digit, "
-                f"followed by letters, digits, '.', '_' or '-'"
-            )
     for name in ("json", "report"):
         if name in given:
+            if given[name].endswith("/"):
+                raise SettingsError(f"--supervm-{name}={given[name]}: name the file to write, not a folder")
             given[name] = config.invocation_params.dir / given[name]
     if "store" in given and "://" not in given["store"]:
         given["store"] = str(config.invocation_params.dir / given["store"])
@@ -189,7 +182,7 @@ def seconds(text: object, where: str) -> float:
     value = float(match[1]) * SECONDS[match[2] or "s"] if match else 0.0
     if value <= 0:
         raise SettingsError(
-            f"{where}: {text!r} is not a duration: write a number and ms, s, m or h, such as 500ms or 2s"
+            f"{where}: {text!r} is not a duration: write a number and ms, s, min or h, such as 500ms or 2s"
         )
     return value
 

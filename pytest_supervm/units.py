@@ -21,6 +21,9 @@ TIME = {
 }
 BYTES = {"B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 RATIO = {"": 1.0, "%": 1e-2}
+RATE = "1/s"
+"""Unit of a throughput whose unit of work is not known yet."""
+
 DIMENSIONS: tuple[dict[str, float], ...] = (TIME, BYTES, RATIO)
 
 _QUANTITY = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*(?:\s\S+)*)\s*")
@@ -54,7 +57,7 @@ def parse(text: str, unit: str) -> float:
     ----------
     text
         A number and a unit, ``"100 ms"``; for ratios also a percentage or a plain number; for counts a plain number,
-        or a number followed by exactly `unit`.
+        or a number followed by exactly `unit`; for the rate ``1/s`` any unit of work per second, ``"500 tx/s"``.
     unit
         Base unit: ``s``, ``B``, ``ratio``, or the name of a count such as ``tx/s``.
 
@@ -70,6 +73,8 @@ def parse(text: str, unit: str) -> float:
     """
     match = _QUANTITY.fullmatch(text)
     known = {"s": TIME, "B": BYTES, "ratio": RATIO}.get(unit, {"": 1.0, unit: 1.0})
+    if match and unit == RATE and match[2].endswith("/s"):
+        known = {match[2]: 1.0}
     if match and match[2] in known and math.isfinite(value := float(match[1]) * known[match[2]]):
         return value
     names = ", ".join(name or "(none)" for name in known)

@@ -173,7 +173,7 @@ class TestKeeping:
     @pytest.mark.parametrize("name", ["../x", "", "a b", ".hidden"])
     def test_a_name_that_is_no_file_name_is_refused_before_anything_runs(self, project, name):
         project.write("test_a.py", ONE_CASE)
-        assert_usage_error(project.run(f"--supervm-save={name}"), "*a baseline's name starts with*")
+        assert_usage_error(project.run(f"--supervm-save={name}"), "*cannot be the name of a baseline*")
 
     def test_a_run_that_cannot_be_saved_is_kept_elsewhere(self, project):
         project.write("test_a.py", ONE_CASE)

@@ -52,9 +52,9 @@ def decide(rows: Sequence[Row], *, baseline: str | None) -> tuple[Gate, str]:
         or row.action is not None
     ]
     if not judged:
-        unmeasured = [row for row in rows if row.limit is not None]
+        unmeasured = [row for row in rows if row.limit is not None or row.metric is None]
         if baseline is None and unmeasured:
-            return Gate.INCONCLUSIVE, f"{_count(len(unmeasured), 'limit')} could not be judged: nothing was measured"
+            return Gate.INCONCLUSIVE, f"nothing was judged: {_count(len(unmeasured), 'figure')} could not be measured"
         if baseline is None:
             return Gate.PASS, "nothing was judged: no baseline was named and no measured metric has a limit"
         return Gate.BLOCK, (

@@ -14,14 +14,17 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pytest_supervm import units
 from pytest_supervm.judge.coverage import Selection, absent
-from pytest_supervm.judge.estimate import MOST_RUNS, PLANNING_SPREAD, Estimate, Spread, predict, runs_needed, spreads
 from pytest_supervm.judge.family import holm
 from pytest_supervm.judge.policy import NO_POLICY, Policy
 from pytest_supervm.judge.verdict import decide
 from pytest_supervm.model import Action, Case, Family, History, Metric, Row, Run, Series, Verdict
+
+if TYPE_CHECKING:
+    from pytest_supervm.judge.estimate import Estimate, Spread
 
 Policies = Mapping[str, Policy]
 """Metric name to policy, for one case."""
@@ -62,8 +65,11 @@ class Pair:
 
     @property
     def baseline(self) -> float | None:
-        """Typical value of the kept runs: of this machine if there are any, else of others."""
-        return statistics.median(self.kept.values()) if self.kept else self.elsewhere
+        """Typical value of the kept runs: of this machine if there are any, else of others.
+
+        The geometric mean, since the effect is a difference from the mean of logarithms.
+        """
+        return _typical(list(self.kept.values())) if self.kept else self.elsewhere
 
     @property
     def compared(self) -> bool:
@@ -92,7 +98,8 @@ def judge(
     Returns
     -------
     rows
-        One per case and metric, worst first, and one per case of the baseline that was not measured.
+        One per case and metric, worst first, and one per case of the baseline that was not measured. Without a
+        baseline, broken limits first and then the order of the run.
     family
         Size and level.
     """
@@ -104,7 +111,7 @@ def judge(
     ]
     if history is not None:
         _find_kept_values(pairs, run, history)
-    _estimate(pairs)
+        _estimate(pairs)
     family = [pair for pair in pairs if pair.policy.threshold is not None and pair.compared]
     p_values = [pair.estimate.p_value if pair.estimate else 1.0 for pair in family]
     for pair, alpha in zip(family, holm(p_values, level), strict=True):
@@ -118,7 +125,8 @@ def judge(
                 rows.append(absent(kept, selection))
             elif found[case_id].measured:
                 rows += _absent_metrics(found[case_id], kept, policies.get(case_id, {}))
-    return tuple(sorted(rows, key=_badness)), Family(len(family), level)
+    rows.sort(key=_badness if history is not None else _effect_on_gate)
+    return tuple(rows), Family(len(family), level)
 
 
 def _find_kept_values(pairs: Sequence[Pair], run: Run, history: History) -> None:
@@ -138,11 +146,17 @@ def _find_kept_values(pairs: Sequence[Pair], run: Run, history: History) -> None
                 pair.kept[kept.id] = value
             else:
                 others.append(value)
-        pair.elsewhere = statistics.median(others) if others else None
+        pair.elsewhere = _typical(others) if others else None
+
+
+def _typical(values: Sequence[float]) -> float:
+    return statistics.geometric_mean(values) if min(values) > 0 else statistics.median(values)
 
 
 def _estimate(pairs: Sequence[Pair]) -> None:
     """Estimate the effect of every pair that has a ratio; the spread is shared by the cases of one metric."""
+    from pytest_supervm.judge.estimate import predict, spreads  # brings SciPy, half a second that saving need not pay
+
     by_metric: dict[str, list[Pair]] = {}
     for pair in pairs:
         value = pair.series.value
@@ -260,6 +274,8 @@ def _sentence(verdict: Verdict, pair: Pair, estimate: Estimate, family_size: int
 
 def _runs_that_would_do(pair: Pair, family_size: int, level: float) -> str:
     """Say how many kept runs would decide, under which assumption; nothing where no threshold asks for a decision."""
+    from pytest_supervm.judge.estimate import MOST_RUNS, PLANNING_SPREAD, Spread, runs_needed
+
     spread = pair.spread or Spread(PLANNING_SPREAD, math.inf)
     threshold = pair.policy.threshold
     if threshold is None:
@@ -348,4 +364,8 @@ def _badness(row: Row) -> tuple[int, int]:
     Ties keep the order of the run.
     """
     asked = row.metric is None or row.threshold is not None or row.limit is not None
-    return [Action.BLOCK, Action.WARN, None].index(row.action), BADNESS.index(row.verdict) if asked else len(BADNESS)
+    return _effect_on_gate(row), BADNESS.index(row.verdict) if asked else len(BADNESS)
+
+
+def _effect_on_gate(row: Row) -> int:
+    return [Action.BLOCK, Action.WARN, None].index(row.action)

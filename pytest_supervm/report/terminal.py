@@ -98,7 +98,7 @@ def _cells(row: Row, *, judged: bool) -> tuple[str, ...]:
         return (row.metric or "", wording.figures(row), wording.change(row), wording.interval(row), outcome)
     if row.candidate is None:
         return (row.metric or "", outcome, "")
-    return (row.metric or "", quantity(row.candidate, row.unit), outcome if row.action is not None else "")
+    return (row.metric or "", quantity(row.candidate, row.unit), wording.action(row))
 
 
 def _align(table: Sequence[Sequence[str]]) -> list[list[str]]:

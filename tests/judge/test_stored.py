@@ -321,7 +321,7 @@ def test_without_a_baseline_only_limits_are_judged():
 def test_a_limit_without_a_figure_does_not_pass():
     case = a_case("test_pay", a_figure(1000), unmeasured(LATENCY))
     judgement = judged(a_run(case), None, {"latency_p99": {"limit": "100 ms"}})
-    assert gate_over(judgement, None) == (Gate.INCONCLUSIVE, "1 limit could not be judged: nothing was measured")
+    assert gate_over(judgement, None) == (Gate.INCONCLUSIVE, "nothing was judged: 1 figure could not be measured")
 
 
 def test_a_marker_overrides_for_its_test_alone():
@@ -421,3 +421,9 @@ def test_a_series_without_launches_counts_as_unmeasured_even_without_a_reason():
     case = a_case("test_pay", Series(metric=THROUGHPUT), a_figure(1, LATENCY))
     row = by_case(judged(a_run(case), kept(PAY))[0])["test_pay", "throughput"]
     assert (row.verdict, row.reason) == (Verdict.UNMEASURED, "nothing was measured")
+
+
+def test_a_case_of_which_nothing_was_measured_does_not_pass_without_a_baseline():
+    case = a_case("test_pay", unmeasured(LATENCY))
+    judgement = judged(a_run(case), None, {"latency_p99": {"limit": "100 ms"}})
+    assert gate_over(judgement, None)[0] is Gate.INCONCLUSIVE
