@@ -27,8 +27,8 @@ RESET_HIGH_WATER_MARK = "5"
 """Value of clear_refs that resets the mark (man 5 proc)."""
 
 FROZEN_AT_STARTUP = 1000
-"""Objects that an interpreter may have frozen itself before any code ran (375 in Python 3.12.1); somebody who froze the
-heap of a process that runs pytest froze tens of thousands."""
+"""Objects that an interpreter may set aside of its own accord (375 in Python 3.12.1, anew at each collection); somebody
+who froze the heap of a process that runs pytest froze tens of thousands."""
 
 
 def peak_memory(work: Callable[[], object], setup: Callable[[], object] | None) -> Series:

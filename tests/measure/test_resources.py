@@ -118,7 +118,7 @@ def collector() -> Iterator[None]:
 def test_older_objects_are_set_aside_for_the_time_of_the_measurement_only() -> None:
     with resources.settled_heap() as words:
         assert gc.get_freeze_count() > resources.FROZEN_AT_STARTUP
-    assert gc.get_freeze_count() == 0
+    assert gc.get_freeze_count() <= resources.FROZEN_AT_STARTUP
     assert words == "enabled, older objects set aside"
 
 
@@ -126,7 +126,7 @@ def test_older_objects_are_set_aside_for_the_time_of_the_measurement_only() -> N
 def test_an_error_leaves_nothing_frozen() -> None:
     with pytest.raises(ZeroDivisionError), resources.settled_heap():
         raise ZeroDivisionError
-    assert gc.get_freeze_count() == 0
+    assert gc.get_freeze_count() <= resources.FROZEN_AT_STARTUP
 
 
 @pytest.mark.usefixtures("collector")
