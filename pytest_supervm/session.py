@@ -153,7 +153,7 @@ class Laboratory:
         instrument = Instrument(
             least=self.settings.time,
             most=self.settings.max_time,
-            wanted=max((QUANTILES[name] for name in judged if name in QUANTILES), default=None),
+            wanted=[QUANTILES[name] for name in judged if name in QUANTILES],
             metrics=self.metrics,
             obstacle=_obstacle(self.config),
             progress=Progress(self.config, item.nodeid),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -55,7 +55,7 @@ class Timings:
 
 
 def run(
-    call: Work, setup: Work | None, *, least: float, most: float, latencies_wanted: int, progress: Progress
+    call: Work, setup: Work | None, *, least: float, most: float, latencies_wanted: Iterable[int], progress: Progress
 ) -> Timings:
     """Time `call` in blocks.
 
@@ -70,7 +70,7 @@ def run(
     most
         Most seconds, set-up included, for all of it; never less than `least`.
     latencies_wanted
-        Samples of single calls that a quantile needs; sought only if they fit into `most`.
+        Samples of single calls that each wanted quantile needs; the most that fit into `most` are sought.
     progress
         Told between blocks.
     """
@@ -107,12 +107,11 @@ def run(
             return timings
         block = _latency_pass(call, timings)
         block()
-    missing = latencies_wanted - len(timings.latencies)
     each = elapsed() / len(timings.latencies) if timings.stamped else pace.call / SECOND
-    end = elapsed() + each * missing
-    if end > most:
-        return timings
-    while len(timings.latencies) < latencies_wanted and elapsed() < most:
+    affordable = len(timings.latencies) + (most - elapsed()) / each
+    goal = max((samples for samples in latencies_wanted if samples <= affordable), default=0)
+    end = elapsed() + each * (goal - len(timings.latencies))
+    while len(timings.latencies) < goal and elapsed() < most:
         block()
         progress(elapsed(), max(elapsed(), end))
     return timings

@@ -193,7 +193,7 @@ class Instrument(Measure):
     least, most
         Seconds of timed work per case: at least, and at most for the samples that a quantile needs.
     wanted
-        Highest quantile that somebody has a policy for, or None: only for it is the time stretched towards `most`.
+        Quantiles that somebody has a policy for: only for them is the time stretched towards `most`.
     metrics
         The known metrics by name, the project's own included.
     obstacle
@@ -207,7 +207,7 @@ class Instrument(Measure):
         *,
         least: float,
         most: float,
-        wanted: float | None = None,
+        wanted: Iterable[float] = (),
         metrics: Mapping[str, Metric] = STANDARD_METRICS,
         obstacle: str | None = None,
         progress: AbstractContextManager[blocks.Progress] | None = None,
@@ -262,14 +262,13 @@ class Instrument(Measure):
         return (clock.wall() - self._started) / blocks.SECOND
 
     def _time(self, call: Callable[[], object], setup: blocks.Work | None, progress: blocks.Progress) -> blocks.Timings:
-        wanted = quantiles.samples_needed(self._wanted) if self._wanted is not None else 0
         with resources.settled_heap() as collector:
             timings = blocks.run(
                 call,
                 setup,
                 least=self._least,
                 most=self._most,
-                latencies_wanted=wanted,
+                latencies_wanted=map(quantiles.samples_needed, self._wanted),
                 progress=progress,
             )
         each = f"{timings.calls} call{'s' if timings.calls > 1 else ''} each"

@@ -18,10 +18,17 @@ def run(
     *,
     least: float = 1.0,
     most: float = 15.0,
-    wanted: int = 0,
+    wanted: int | tuple[int, ...] = (),
     progress: blocks.Progress = lambda _spent, _planned: None,
 ) -> blocks.Timings:
-    return blocks.run(call, setup, least=least, most=most, latencies_wanted=wanted, progress=progress)
+    return blocks.run(
+        call,
+        setup,
+        least=least,
+        most=most,
+        latencies_wanted=(wanted,) if isinstance(wanted, int) else wanted,
+        progress=progress,
+    )
 
 
 def test_a_call_of_30_ns_is_repeated_until_a_block_is_a_twentieth_of_the_time(time: Time) -> None:
@@ -116,6 +123,10 @@ def test_blocks_go_on_until_a_quantile_has_its_samples(time: Time) -> None:
 def test_samples_that_do_not_fit_into_the_longest_time_are_not_begun(time: Time) -> None:
     timings = run(time.work(2 * MS), least=0.1, most=1.9, wanted=1000)
     assert len(timings.latencies) == 50, "half of the samples would cost time and give no number"
+
+
+def test_of_several_quantiles_the_highest_that_can_be_had_is_sought(time: Time) -> None:
+    assert len(run(time.work(2 * MS), least=0.1, most=3.0, wanted=(1000, 10_000)).latencies) == 1000
 
 
 def test_setup_runs_before_every_call_and_outside_wall_and_cpu_time(time: Time) -> None:

@@ -28,7 +28,7 @@ MEASURED = {"throughput", "cpu_time", "peak_memory", "run_delay"} | QUANTILE_NAM
 @pytest.fixture
 def instrument(time: Time) -> Instrument:  # noqa: ARG001  # it must stand still before the instrument is used
     """An instrument that asks for a second, on a clock that moves only when told to."""
-    return Instrument(least=1.0, most=15.0, wanted=0.99)
+    return Instrument(least=1.0, most=15.0, wanted=[0.99])
 
 
 @pytest.fixture(params=[Measure, lambda: Instrument(least=0.001, most=0.002)], ids=["calling once", "measuring"])
@@ -142,7 +142,7 @@ def test_run_delay_is_unmeasured_where_nobody_counts_it(
 
 
 def test_a_call_that_drowns_in_the_clock_has_throughput_but_no_latency(time: Time) -> None:
-    instrument = Instrument(least=0.01, most=1, wanted=0.99)
+    instrument = Instrument(least=0.01, most=1, wanted=[0.99])
     instrument(time.work(40))
     assert figures(instrument, "throughput") == pytest.approx([25e6] * 20)
     for name in QUANTILE_NAMES:
@@ -169,7 +169,7 @@ def test_with_setup_a_call_shorter_than_reading_the_cpu_clock_has_no_cpu_time(ti
 
 
 def test_a_quantile_that_does_not_fit_says_how_many_samples_it_needs(time: Time) -> None:
-    instrument = Instrument(least=0.1, most=1, wanted=0.99)
+    instrument = Instrument(least=0.1, most=1, wanted=[0.99])
     instrument(time.work(10 * MS))
     assert instrument.series["latency_p99"].unmeasured == (
         "p99 needs 1000 samples and there are 10; a call takes 10.0 ms: raise --supervm-time or --supervm-max-time"
