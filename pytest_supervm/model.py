@@ -98,6 +98,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
         """The node id of the test: `id` without the features."""
         return self.id.removesuffix(features_suffix(self.features))
 
+    @property
+    def file(self) -> str:
+        """The file that pytest finds the test in; `location` may be another, where an inherited test is written."""
+        return self.nodeid.partition("::")[0]
+
     def get(self, metric: str) -> Series | None:
         """Return the series of the metric of that name, or None."""
         return next((series for series in self.series if series.metric.name == metric), None)
@@ -191,7 +196,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     def retires(self, case: Case) -> bool:
         """Tell whether this run looked where `case` was and did not find its test."""
-        return in_scope(case.location.file, self.scope) and case.nodeid not in self.deselected
+        return in_scope(case.file, self.scope) and case.nodeid not in self.deselected
 
 
 class Damage(msgspec.Struct, frozen=True):

@@ -160,3 +160,12 @@ def test_a_blocked_run_is_not_added_to_the_baseline(sample):
     result = sample.run("--supervm-baseline=main", "--supervm-save=main")
     result.stdout.fnmatch_lines(["*not added to the baseline 'main': the gate blocks*"])
     assert (sample.path / "baselines" / "main.jsonl").read_bytes() == before
+
+
+def test_a_benchmark_inherited_from_another_file_is_missing_with_its_own_file(sample):
+    sample.write("shared.py", "class Suite:\n    def test_nap(self, measure): measure(lambda: None)\n")
+    inherits = sample.write("test_naps.py", "from shared import Suite\nclass TestNaps(Suite): pass\n")
+    sample.run("--supervm-save=naps", "test_naps.py")
+    inherits.write_text("def test_other(): pass")
+    missing = rows(sample.results("--supervm-baseline=naps", "test_naps.py"))["test_naps.py::TestNaps::test_nap"]
+    assert (missing["verdict"], missing["location"]["file"]) == ("missing", "shared.py")

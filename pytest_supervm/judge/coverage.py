@@ -49,7 +49,7 @@ def absent(case: Case, selection: Selection) -> Row:
     selection
         What this invocation looked at.
     """
-    verdict, reason = _judge(case.nodeid, case.location.file, selection)
+    verdict, reason = _judge(case.nodeid, case.file, selection)
     action = Action.BLOCK if verdict is Verdict.MISSING else None
     return Row(id=case.id, location=case.location, verdict=verdict, reason=reason, action=action)
 
