@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import statistics
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
@@ -107,6 +108,8 @@ def render(results: Results, history: History | None) -> str:
         tally=_tally(results),
         places={run_id: place for place, run_id in enumerate(runs)},
         runs=[_run_data(run, results.run) for run in runs.values()],
+        packages=_packages(results.run, history),
+        calibrated=_usual_calibration(results.run, history),
         plotly=_plotly(),
     )
 
@@ -150,6 +153,21 @@ def _sections(results: Results, drawn: dict[str, list[Chart]]) -> list[Section]:
         location = case.location if case else said[0].location
         sections.append(Section(case_id, anchor(case_id), location, case, tuple(said), tuple(figures)))
     return sections
+
+
+def _packages(run: Run, history: History | None) -> list[tuple[str, str, str | None]]:
+    """Return name, version, and the version of the newest kept run where it differs; ``absent`` is one too."""
+    before = history.runs[-1].packages if history and history.runs else run.packages
+    names = sorted({*run.packages, *before}, key=str.lower)
+    versions = ((name, run.packages.get(name, "absent"), before.get(name, "absent")) for name in names)
+    return [(name, now, was if was != now else None) for name, now, was in versions]
+
+
+def _usual_calibration(run: Run, history: History | None) -> float | None:
+    """Return the median time of the fixed work in the kept runs of this machine."""
+    kept = history.runs if history else ()
+    times = [known.calibration for known in kept if known.machine == run.machine and known.calibration is not None]
+    return statistics.median(times) if times else None
 
 
 def _tally(results: Results) -> list[tuple[Verdict, int]]:

@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_supervm.model import Action, History, Series, Verdict
 from pytest_supervm.report.charts import band, charts
@@ -288,3 +289,17 @@ def test_text_has_the_contrast_of_wcag_aa(scheme):
     for text in ("link", "bad", "warn", "good"):
         assert all(contrast(text, ground) >= 4.5 for ground in ("page", "card", "shade"))
         assert text == "link" or contrast(text, f"{text}-tint") >= 4.5
+
+
+def test_the_page_names_packages_that_differ_from_the_newest_kept_run_and_the_machines_mood():
+    shown = situations.passing()
+    shown = replace(shown, run=replace(shown.run, packages={"numpy": "2.0", "same": "1"}, calibration=0.002))
+    kept = situations.history(shown, 3)
+    runs = [
+        replace(known, packages={"numpy": "1.9", "same": "1", "gone": "3"}, calibration=0.001) for known in kept.runs
+    ]
+    text = Page(render(shown, replace(kept, runs=tuple(runs)))).text
+    assert "2 differences from the newest kept run" in text
+    assert "numpy 2.0 (was 1.9)" in text
+    assert "gone absent (was 3)" in text
+    assert "2.00 ms (kept runs 1.00 ms)" in text
