@@ -359,12 +359,14 @@ BADNESS = [
 
 
 def _badness(row: Row) -> tuple[int, int]:
-    """Sort key: what blocks, what warns, what was judged from worst to best, then figures without a policy.
+    """Sort key: what blocks, what warns, what was judged from worst to best, limits that hold, other figures.
 
     Ties keep the order of the run.
     """
-    asked = row.metric is None or row.threshold is not None or row.limit is not None
-    return _effect_on_gate(row), BADNESS.index(row.verdict) if asked else len(BADNESS)
+    unheld = row.limit is not None and row.verdict is Verdict.UNMEASURED
+    if row.metric is None or row.threshold is not None or unheld:
+        return _effect_on_gate(row), BADNESS.index(row.verdict)
+    return _effect_on_gate(row), len(BADNESS) + (row.limit is None)
 
 
 def _effect_on_gate(row: Row) -> int:

@@ -93,7 +93,7 @@ def _cases(rows: Sequence[Row], *, judged: bool, width: int) -> Iterator[Line]:
 
 
 def _cells(row: Row, *, judged: bool) -> tuple[str, ...]:
-    outcome = f"{row.verdict.value} {wording.action(row)}".rstrip()
+    outcome = f"{wording.word(row)} {wording.action(row)}".rstrip()
     if judged:
         return (row.metric or "", wording.figures(row), wording.change(row), wording.interval(row), outcome)
     if row.candidate is None:

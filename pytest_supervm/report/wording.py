@@ -36,6 +36,7 @@ GATE_TONES: Final[dict[Gate, Tone]] = {
     Gate.BLOCK: "bad",
 }
 
+ATTENTION: Final = {Verdict.INCONCLUSIVE, Verdict.MISSING, Verdict.ERRORED, Verdict.UNMEASURED}
 LARGEST_FACTOR: Final = 1000.0
 """A change above this factor is written as ``>x1000``: more digits would say nothing more."""
 
@@ -100,11 +101,21 @@ def has_policy(row: Row) -> bool:
     return row.metric is None or row.threshold is not None or row.limit is not None or row.action is not None
 
 
+def within_limit(row: Row) -> bool:
+    """Tell whether a limit is all that was asked of this row, and it holds."""
+    return row.limit is not None and row.threshold is None and row.action is None and row.candidate is not None
+
+
+def word(row: Row) -> str:
+    """Name a row's verdict; where only a limit was asked for and it holds, that is the verdict a reader wants."""
+    return "within limit" if within_limit(row) else row.verdict.value
+
+
 def needs_attention(row: Row) -> bool:
     """Tell whether a reader must know the reason of this row, not only its verdict."""
-    if row.action is not None or row.verdict in (Verdict.INCONCLUSIVE, Verdict.MISSING, Verdict.ERRORED):
-        return True
-    return row.verdict is Verdict.UNMEASURED and has_policy(row)
+    if within_limit(row) or not has_policy(row):
+        return False
+    return row.action is not None or row.verdict in ATTENTION
 
 
 def tone(row: Row) -> Tone:

@@ -124,3 +124,12 @@ def test_rows_of_one_case_stand_together_even_where_another_is_worse():
         judged(LATENCY, 1.0, 1.0, 0.01, Verdict.EQUIVALENT, id=first),
     )
     assert [line.split()[0] for line in texts(mixed)[:-1]] == [first, "throughput", "latency_p99", second, "throughput"]
+
+
+def test_a_limit_that_holds_is_no_open_question():
+    alone = row(
+        threshold=None, limit=2e6, candidate=1e6, verdict=Verdict.INCONCLUSIVE, reason="within its limit", action=None
+    )
+    text = "\n".join(line.text for line in lines(results(alone), verbose=False))
+    assert "within limit" in text
+    assert "inconclusive" not in text
