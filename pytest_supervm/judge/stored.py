@@ -26,6 +26,9 @@ from pytest_supervm.model import Action, Case, Family, History, Metric, Row, Run
 if TYPE_CHECKING:
     from pytest_supervm.judge.estimate import Estimate, Spread
 
+OTHER_MACHINE = "other machine"
+"""The reason where all kept runs are from other machines: their figures are shown and say nothing about this one."""
+
 Policies = Mapping[str, Policy]
 """Metric name to policy, for one case."""
 
@@ -222,10 +225,7 @@ def _verdict(pair: Pair, history: History | None, *, family_size: int, level: fl
     if not pair.compared:
         return _without_baseline(pair, history)
     if not pair.kept:
-        return (
-            Verdict.INCONCLUSIVE,
-            "other machine: the kept runs are from other machines, whose figures say nothing here",
-        )
+        return Verdict.INCONCLUSIVE, OTHER_MACHINE
     if pair.estimate is not None:
         threshold = pair.policy.threshold
         verdict = decide(pair.estimate.effect, pair.estimate.interval(pair.alpha), threshold)

@@ -88,17 +88,24 @@ def _cases(rows: Sequence[Row], *, judged: bool, width: int) -> Iterator[Line]:
                 if metric.strip():
                     yield Line(GAP + metric.rstrip(), wording.tone(row))
                 yield Line(2 * GAP + GAP.join(figures).rstrip(), wording.tone(row))
-            if wording.needs_attention(row):
+            if wording.needs_attention(row) and not _is_short(row.reason):
                 yield from _paragraph(row.reason, 2 * GAP, "plain", width)
 
 
 def _cells(row: Row, *, judged: bool) -> tuple[str, ...]:
     outcome = f"{wording.word(row)} {wording.action(row)}".rstrip()
+    if wording.needs_attention(row) and _is_short(row.reason):
+        outcome += f": {row.reason}"
     if judged:
         return (row.metric or "", wording.figures(row), wording.change(row), wording.interval(row), outcome)
     if row.candidate is None:
         return (row.metric or "", outcome, "")
     return (row.metric or "", quantity(row.candidate, row.unit), wording.action(row))
+
+
+def _is_short(reason: str) -> bool:
+    """Tell whether a reason is a word or two, which go on the line of the verdict."""
+    return reason.count(" ") < 2
 
 
 def _align(table: Sequence[Sequence[str]]) -> list[list[str]]:
