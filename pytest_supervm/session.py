@@ -288,8 +288,12 @@ class Laboratory:
                 f"no kept run is from this machine ({differences}): keep runs of this one with "
                 f"--supervm-save={self.settings.baseline}"
             )
-        if here and here[-1].settings != run.settings:
-            yield f"the newest kept run was measured with other settings: {here[-1].settings}, now {run.settings}"
+        before = here[-1].settings if here else run.settings
+        changed = [
+            f"{name} {was} -> {run.settings.get(name)}" for name, was in before.items() if was != run.settings.get(name)
+        ]
+        if changed:
+            yield f"the newest kept run was measured with other settings: {', '.join(changed)}"
         for case in run.cases:
             waited = case.get("run_delay")
             if waited is not None and (share := waited.value or 0.0) > BUSY:

@@ -165,6 +165,11 @@ class TestKeeping:
         lines = (project.path / "baselines" / "main.jsonl").read_text().splitlines()
         assert [json.loads(line)["cases"][0]["id"] for line in lines] == ["test_a.py::test_sum"] * 2
 
+    def test_runs_kept_with_other_settings_are_named(self, project):
+        project.write("test_a.py", ONE_CASE)
+        project.run("--supervm-time=10ms", "--supervm-save=main")
+        project.run(QUICK, "--supervm-baseline=main").stdout.fnmatch_lines(["*other settings: time 0.01 -> 0.02"])
+
     def test_an_unknown_baseline_lists_the_known_ones_and_how_to_save(self, project):
         project.write("test_a.py", ONE_CASE)
         project.run(QUICK, "--supervm-save=main")
