@@ -22,6 +22,9 @@ from pytest_supervm.model import STANDARD_METRICS, Better, Metric, Series
 
 T = TypeVar("T")
 
+DIGITS = 7
+"""Significant digits of a block's value: no clock knows more, and what is kept is half as long."""
+
 
 class MeasureError(Exception):
     """A test asked for something that cannot be measured: what, why, and what to do instead."""
@@ -295,7 +298,7 @@ class Instrument(Measure):
 
 
 def _series(metric: Metric, values: Iterable[float]) -> Series:
-    return Series(metric=metric, launches=(tuple(values),))
+    return Series(metric=metric, launches=(tuple(float(f"{value:.{DIGITS}g}") for value in values),))
 
 
 def _unmeasured(metric: Metric, reason: str) -> Series:
