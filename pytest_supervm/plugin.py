@@ -65,6 +65,15 @@ class Hooks:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.laboratory.census.select(item.nodeid for item in session.items)
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        self.laboratory.census.select(ids)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        with self.laboratory.admit(item):
+            return (yield)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         self.laboratory.refuse(item)

@@ -42,7 +42,9 @@ class Measure:
 
     def __init__(self, metrics: Mapping[str, Metric] = STANDARD_METRICS) -> None:
         self._metrics = metrics
+        self._alone: AbstractContextManager[str | None] = contextlib.nullcontext()
         self._progress: AbstractContextManager[blocks.Progress] = contextlib.nullcontext(_silent)
+        self._obstacle: str | None = None
         self.series: dict[str, Series] = {}
         self.conditions: dict[str, str] = {}
         self._called = False
@@ -93,7 +95,8 @@ class Measure:
             raise MeasureError(f"work={work!r}: one call must do more than 0 units of work")
         self._called = True
         call: Callable[[], T] = functools.partial(function, *args, **kwargs) if args or kwargs else function
-        with self._progress as progress:
+        with self._alone as crowd, self._progress as progress:
+            self._obstacle = self._obstacle or crowd
             self._started = clock.wall()
             if setup is not None:
                 setup()
@@ -198,6 +201,11 @@ class Instrument(Measure):
         The known metrics by name, the project's own included.
     obstacle
         Why nothing can be measured in this process, or None.
+    alone
+        Entered before everything else and left after it, so that nobody disturbs; yields why that cannot be had, or
+        None.
+    beside
+        Why times that the test takes outside of the measured call are worth nothing, or None.
     progress
         Entered while a case is measured, and told between calls and blocks.
     """
@@ -210,6 +218,8 @@ class Instrument(Measure):
         wanted: Iterable[float] = (),
         metrics: Mapping[str, Metric] = STANDARD_METRICS,
         obstacle: str | None = None,
+        alone: AbstractContextManager[str | None] | None = None,
+        beside: str | None = None,
         progress: AbstractContextManager[blocks.Progress] | None = None,
     ) -> None:
         super().__init__(metrics)
@@ -217,6 +227,9 @@ class Instrument(Measure):
         self._most = most
         self._wanted = wanted
         self._obstacle = obstacle
+        self._beside = beside
+        if alone is not None:
+            self._alone = alone
         if progress is not None:
             self._progress = progress
 
@@ -255,7 +268,7 @@ class Instrument(Measure):
         self._keep([_unmeasured(cpu_time, cpu_blur) if cpu_blur else _series(cpu_time, costs), memory, waited])
 
     def _hindered(self) -> str | None:
-        return self._obstacle or _watched()
+        return self._obstacle or (None if self._called else self._beside) or _watched()
 
     def _spent(self) -> float:
         """Return the seconds since the case began."""
