@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("pytest_supervm.fixtures",)
 
+PYTEST_BENCHMARK = ("benchmark", "pytest_benchmark.plugin")
+"""Names of pytest-benchmark's plugin: as installed, and as loaded with ``-p``."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     settings.add_options(parser)
@@ -28,7 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in settings.MARKERS:
         config.addinivalue_line("markers", marker)
     if settings.is_active(config):
-        config.pluginmanager.register(Hooks(_laboratory(config)), "supervm-hooks")
+        laboratory = _laboratory(config)
+        config.pluginmanager.register(Hooks(laboratory), "supervm-hooks")
+        if any(map(config.pluginmanager.hasplugin, PYTEST_BENCHMARK)):
+            from pytest_supervm.adopt import Adoption
+
+            config.pluginmanager.register(Adoption(config, laboratory.instrument), "supervm-adoption")
 
 
 def _laboratory(config: pytest.Config) -> Laboratory:
