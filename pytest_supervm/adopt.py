@@ -67,7 +67,7 @@ class Adoption:
                     "this test uses both `measure` and `benchmark`: a test is one case. Use one of them, or write two"
                 )
             found.__class__ = Adopted
-            found.instrument = self.instrument(request.node)
+            vars(found)["instrument"] = self.instrument(request.node)
         return found
 
 

@@ -20,7 +20,7 @@ def test_plain(benchmark):
     assert benchmark.stats["mean"] > 0
     assert benchmark.stats.stats.rounds > 1
 
-@pytest.mark.benchmark(group="sums", max_time=100)
+@pytest.mark.benchmark(group="sums", max_time=0.01)
 @pytest.mark.parametrize("size", [10, 20])
 def test_parametrised(benchmark, size):
     benchmark.extra_info["size"] = size
@@ -135,7 +135,7 @@ def test_pedantic_rounds_become_blocks_and_latencies(suite):
     assert len(series["throughput"]["launches"][0]) == 5
     assert "rounds of 7 calls" in series["latency_p50"]["unmeasured"]
     series = {s["metric"]["name"]: s for s in cases["test_once"]["series"]}
-    assert "a call takes" in series["throughput"]["unmeasured"]
+    assert "allow a round to warm up" in series["peak_memory"]["unmeasured"]
 
 
 def test_a_baseline_is_kept_and_judged(suite):
@@ -238,8 +238,9 @@ def test_a_fixture_of_that_name_by_somebody_else_is_left_alone(project):
 def test_off_means_that_pytest_benchmark_is_untouched(suite):
     def printed(*options):
         text = suite.run("--benchmark-max-time=0.01", "--benchmark-columns=iterations", *options).stdout.str()
-        return re.sub(r"\d+", "0", text.replace("supervm-", ""))
+        plain = re.sub(r"\d+| {2,}|plugins:.*", "", text)
+        return sorted(plain.splitlines())  # its table is in the order of speed
 
-    with_us = re.sub(r"plugins: .*", "", printed())
-    assert with_us == re.sub(r"plugins: .*", "", printed("-p", "no:supervm"))
-    assert "supervm:" not in with_us
+    with_us = printed()
+    assert with_us == printed("-p", "no:supervm")
+    assert not any("supervm" in line for line in with_us)
