@@ -91,8 +91,8 @@ class Census:
 
 
 def measures(item: pytest.Item) -> bool:
-    """Tell whether a test asks for the fixture `measure`."""
-    return "measure" in getattr(item, "fixturenames", ())
+    """Tell whether a test asks for the fixture `measure`, or for pytest-benchmark's."""
+    return not {"measure", "benchmark"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def is_whole(config: pytest.Config) -> bool:

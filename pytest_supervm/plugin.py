@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("pytest_supervm.fixtures",)
 
+PYTEST_BENCHMARK = ("benchmark", "pytest_benchmark.plugin")
+"""Names of pytest-benchmark's plugin: as installed, and as loaded with ``-p``."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     settings.add_options(parser)
@@ -28,7 +31,12 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in settings.MARKERS:
         config.addinivalue_line("markers", marker)
     if settings.is_active(config):
-        config.pluginmanager.register(Hooks(_laboratory(config)), "supervm-hooks")
+        laboratory = _laboratory(config)
+        config.pluginmanager.register(Hooks(laboratory), "supervm-hooks")
+        if any(map(config.pluginmanager.hasplugin, PYTEST_BENCHMARK)):
+            from pytest_supervm.adopt import Adoption
+
+            config.pluginmanager.register(Adoption(config, laboratory.instrument), "supervm-adoption")
 
 
 def _laboratory(config: pytest.Config) -> Laboratory:
@@ -64,6 +72,15 @@ class Hooks:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         self.laboratory.census.select(item.nodeid for item in session.items)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
+        self.laboratory.census.select(ids)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        with self.laboratory.admit(item):
+            return (yield)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

@@ -7,9 +7,10 @@ process that the user started it gathers the reports and, at the end, concludes.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from pytest_supervm.judge.policy import DEFAULTS, NO_POLICY, Policy, PolicyError
 from pytest_supervm.measure import provenance
 from pytest_supervm.measure.instrument import Instrument, Measure
 from pytest_supervm.measure.quantiles import QUANTILES
+from pytest_supervm.measure.turnstile import Turnstile, TurnstileError, Visit
 from pytest_supervm.model import (
     SCHEMA,
     STANDARD_METRICS,
@@ -45,6 +47,9 @@ from pytest_supervm.units import base_unit
 
 MEASURE = pytest.StashKey[Measure]()
 """On a test item: what its fixture `measure` handed out."""
+
+VISIT = pytest.StashKey[Visit]()
+"""On a test item while it runs: its stay in the room that measurements have to themselves."""
 
 ON_REPORT = "supervm"
 """Attribute of a test report that carries what was measured, as plain values that xdist can send."""
@@ -93,9 +98,11 @@ class Laboratory:
         self.written: list[str] = []
         self.failures: list[str] = []
         self.mistakes: dict[str, str] = {}
+        self.shut_out: dict[str, str] = {}
         self.metrics = STANDARD_METRICS | _declared(settings.metrics)
         self.policy = _sound(lambda: merge(DEFAULTS, settings.policy))
         self.policies(self.policy)
+        self.turnstile = _turnstile(settings.wait)
         self.store = open_store(settings.store, config.rootpath)
         if settings.save is not None:
             check_name(settings.save)
@@ -107,7 +114,10 @@ class Laboratory:
         """Say at the top of the output what this invocation does."""
         against = f", judged against {self.history.name!r}" if self.history else ""
         kept = f" ({len(self.history.runs)} kept runs)" if self.history else ""
-        return [f"supervm: measuring, at least {self.settings.time:g} s a case{against}{kept}"]
+        lines = [f"supervm: measuring, at least {self.settings.time:g} s a case{against}{kept}"]
+        if isinstance(self.turnstile, TurnstileError):
+            lines.append(f"supervm: nothing keeps other measurements away from these: {self.turnstile}")
+        return lines
 
     # While tests are found.
 
@@ -142,8 +152,21 @@ class Laboratory:
 
     # While tests run.
 
+    @contextlib.contextmanager
+    def admit(self, item: pytest.Item) -> Iterator[None]:
+        """Let a test in when nobody measures; where that cannot be had it is refused at its set-up."""
+        with contextlib.ExitStack() as stack:
+            if isinstance(self.turnstile, Turnstile):
+                try:
+                    item.stash[VISIT] = stack.enter_context(self.turnstile.visit())
+                except (TurnstileError, OSError) as error:
+                    self.shut_out[item.nodeid] = f"this test must not run beside a measurement, and {error}"
+            yield
+
     def refuse(self, item: pytest.Item) -> None:
-        """Fail a test whose marker cannot be read."""
+        """Fail a test whose marker cannot be read, or that was not let in."""
+        if item.nodeid in self.shut_out:
+            pytest.fail(self.shut_out.pop(item.nodeid), pytrace=False)
         if item.nodeid in self.mistakes:
             pytest.fail(self.mistakes[item.nodeid], pytrace=False)
 
@@ -155,11 +178,26 @@ class Laboratory:
             most=self.settings.max_time,
             wanted=[QUANTILES[name] for name in judged if name in QUANTILES],
             metrics=self.metrics,
-            obstacle=_obstacle(self.config),
+            obstacle=self._obstacle(),
+            alone=visit.alone(item.nodeid) if (visit := item.stash.get(VISIT, None)) else None,
+            beside=self._beside(),
             progress=Progress(self.config, item.nodeid),
         )
         item.stash[MEASURE] = instrument
         return instrument
+
+    def _beside(self) -> str | None:
+        """Say why a test that runs in the crowd, outside of `measure`, cannot take times itself."""
+        workers = self.config.workerinput["workercount"] if is_worker(self.config) else 1  # type: ignore[attr-defined]
+        if workers > 1:
+            return f"it was not taken in a call of measure(), and {workers} workers ran beside each other: use -n 0"
+        return None
+
+    def _obstacle(self) -> str | None:
+        """Say why nothing can be measured: several workers need a turnstile, one process does well without."""
+        if isinstance(self.turnstile, TurnstileError) and self._beside():
+            return f"workers beside each other would have measured each other: use -n 0, for {self.turnstile}"
+        return None
 
     def attach(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Put what a passed test measured on its report."""
@@ -235,7 +273,7 @@ class Laboratory:
             id=provenance.run_id(self.started),
             time=self.started.isoformat(timespec="seconds"),
             machine=provenance.machine(),
-            cases=tuple(case for case, _ in self.measured.values()),
+            cases=tuple(self.measured[nodeid][0] for nodeid in self.census.outcomes if nodeid in self.measured),
             commit=provenance.commit(root, root / self.settings.store),
             packages=provenance.packages(),
             calibration=provenance.calibration(),
@@ -354,11 +392,12 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _obstacle(config: pytest.Config) -> str | None:
-    workers = config.workerinput["workercount"] if is_worker(config) else 1  # type: ignore[attr-defined]
-    if workers > 1:
-        return f"{workers} workers ran beside each other and would have measured each other: run with -n 0"
-    return None
+def _turnstile(patience: float) -> Turnstile | TurnstileError:
+    """Return the turnstile, or why there is none."""
+    try:
+        return Turnstile(patience)
+    except TurnstileError as error:
+        return error
 
 
 def _declared(table: Mapping[str, object]) -> dict[str, Metric]:

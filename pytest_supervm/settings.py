@@ -49,6 +49,8 @@ class Settings:
         Least seconds of timed work per case.
     max_time
         Seconds per case after which no further samples are taken for a quantile.
+    wait
+        Seconds to wait behind one and the same measurement of another process.
     policy
         Policy tables by metric, as written.
     metrics
@@ -64,6 +66,7 @@ class Settings:
     level: float = 0.01
     time: float = 1.0
     max_time: float = 5.0
+    wait: float = 600.0
     policy: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, object] = field(default_factory=dict)
 
@@ -71,7 +74,7 @@ class Settings:
 OPTIONS = ("baseline", "save", "json", "report", "strict", "store", "time", "max_time")
 """The command-line options ``--supervm-...``, each of which implies ``--supervm``."""
 
-FILE_KEYS = ("store", "level", "time", "max_time", "policy", "metrics")
+FILE_KEYS = ("store", "level", "time", "max_time", "wait", "policy", "metrics")
 """The keys of ``[tool.supervm]``."""
 
 
@@ -156,7 +159,7 @@ def read_file(path: Path) -> dict[str, object]:
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise SettingsError(f"{where}: unknown key {key!r}: the known ones are {', '.join(FILE_KEYS)}{hint}")
     values = dict(table)
-    for key in ("time", "max_time"):
+    for key in ("time", "max_time", "wait"):
         if key in values:
             values[key] = seconds(values[key], f"{where}: {key}")
     level = values.get("level", Settings.level)

@@ -287,14 +287,6 @@ class TestLimits:
 
 
 class TestXdist:
-    def test_one_worker_measures_and_several_say_why_not(self, project):
-        project.write("test_a.py", ONE_CASE)
-        alone = project.results(QUICK, "-n", "1")
-        together = project.results(QUICK, "-n", "2")
-        assert [case["id"] for case in together["run"]["cases"]] == [case["id"] for case in alone["run"]["cases"]]
-        assert alone["run"]["cases"][0]["series"][0]["launches"]
-        assert "run with -n 0" in together["cases"][0]["reason"]
-
     def test_a_mistake_in_a_marker_ends_in_a_usage_error_too(self, project):
         project.write("test_a.py", ONE_CASE.replace("mark.perf", 'mark.supervm(throughptu={"warn": "5%"})'))
         result = project.run(QUICK, "-n", "2")

@@ -117,6 +117,51 @@ def run(
     return timings
 
 
+def rounds(prepare: Callable[[], tuple[Work, Work]], *, count: int, calls: int, progress: Progress) -> Timings:
+    """Time an exact number of calls, for what does not bear more; neighbouring rounds make a block.
+
+    Parameters
+    ----------
+    prepare
+        Called before every round, outside the timing: returns the call, and what is to follow the round.
+    count
+        Rounds.
+    calls
+        Calls in a round, timed together.
+    progress
+        Told between rounds.
+
+    Returns
+    -------
+    Timings
+        At most 39 blocks of equally many rounds; left-over rounds are among the latencies only, which there are where a
+        round is one call.
+    """
+    now, cpu_now = clock.wall, clock.cpu
+    wall, cpu = [], []
+    begun = now()
+    for done in range(1, count + 1):
+        call, follow = prepare()
+        repeat = itertools.repeat(None, calls)
+        cpu_start, start = cpu_now(), now()
+        for _ in repeat:
+            call()
+        end, cpu_end = now(), cpu_now()
+        wall.append(end - start)
+        cpu.append(cpu_end - cpu_start)
+        follow()
+        spent = (now() - begun) / SECOND
+        progress(spent, spent / done * count)
+    together = max(1, count // BLOCKS)
+    timings = Timings(together * calls, stamped=calls == 1)
+    for first in range(0, count - together + 1, together):
+        timings.wall.append(sum(wall[first : first + together]))
+        timings.cpu.append(sum(cpu[first : first + together]))
+    if timings.stamped:
+        timings.latencies.extend(wall)
+    return timings
+
+
 class _Pace(NamedTuple):
     """Nanoseconds of one call, alone and with its set-up, and the number of calls that make a block."""
 

@@ -12,7 +12,7 @@ import functools
 import inspect
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -45,7 +45,9 @@ class Measure:
 
     def __init__(self, metrics: Mapping[str, Metric] = STANDARD_METRICS) -> None:
         self._metrics = metrics
+        self._alone: AbstractContextManager[str | None] = contextlib.nullcontext()
         self._progress: AbstractContextManager[blocks.Progress] = contextlib.nullcontext(_silent)
+        self._obstacle: str | None = None
         self.series: dict[str, Series] = {}
         self.conditions: dict[str, str] = {}
         self._called = False
@@ -88,22 +90,32 @@ class Measure:
             Called twice in one test, `work` is not a number above zero, or the function returned a coroutine or a
             generator, whose work is still to be done.
         """
-        if self._called:
-            raise MeasureError(
-                "measure() was called twice in one test: a test is one case. Parametrize the test, or write two"
-            )
         if _number(work) <= 0:
             raise MeasureError(f"work={work!r}: one call must do more than 0 units of work")
-        self._called = True
+        self._call_once()
         call: Callable[[], T] = functools.partial(function, *args, **kwargs) if args or kwargs else function
-        with self._progress as progress:
-            self._started = clock.wall()
+        with self._begun() as progress:
             if setup is not None:
                 setup()
             result = call()
             _refuse_unfinished(function, result)
             self._measure(call, setup, _number(work), unit, progress)
         return result
+
+    def _call_once(self) -> None:
+        if self._called:
+            raise MeasureError(
+                "measure() was called twice in one test: a test is one case. Parametrize the test, or write two"
+            )
+        self._called = True
+
+    @contextlib.contextmanager
+    def _begun(self) -> Iterator[blocks.Progress]:
+        """Wait for a turn, which is not measured, and begin."""
+        with self._alone as crowd, self._progress as progress:
+            self._obstacle = self._obstacle or crowd
+            self._started = clock.wall()
+            yield progress
 
     def record(self, name: str, value: float, *, unit: str = "ratio", better: Better = "lower") -> None:
         """Add a number that the test found out itself as a metric of its case.
@@ -201,8 +213,18 @@ class Instrument(Measure):
         The known metrics by name, the project's own included.
     obstacle
         Why nothing can be measured in this process, or None.
+    alone
+        Entered before everything else and left after it, so that nobody disturbs; yields why that cannot be had, or
+        None.
+    beside
+        Why times that the test takes outside of the measured call are worth nothing, or None.
     progress
         Entered while a case is measured, and told between calls and blocks.
+
+    Attributes
+    ----------
+    timings
+        What was timed, once it is; figures may be missing all the same.
     """
 
     def __init__(
@@ -213,6 +235,8 @@ class Instrument(Measure):
         wanted: Iterable[float] = (),
         metrics: Mapping[str, Metric] = STANDARD_METRICS,
         obstacle: str | None = None,
+        alone: AbstractContextManager[str | None] | None = None,
+        beside: str | None = None,
         progress: AbstractContextManager[blocks.Progress] | None = None,
     ) -> None:
         super().__init__(metrics)
@@ -220,14 +244,16 @@ class Instrument(Measure):
         self._most = most
         self._wanted = wanted
         self._obstacle = obstacle
+        self._beside = beside
+        self.timings: blocks.Timings | None = None
+        if alone is not None:
+            self._alone = alone
         if progress is not None:
             self._progress = progress
 
     def _measure(
         self, call: Callable[[], object], setup: blocks.Work | None, work: float, unit: str, show: blocks.Progress
     ) -> None:
-        throughput = Metric("throughput", f"{unit}/s", "higher")
-        cpu_time = Metric("cpu_time", f"s/{unit}", "lower")
         first = self._spent()
         blocks_ahead = max(self._least, blocks.FEWEST_BLOCKS * first)
 
@@ -244,21 +270,89 @@ class Instrument(Measure):
             timings = self._time(call, setup, lambda spent, planned: tell(planned - spent))
             waited = _run_delay(delay, clock.wall() - start)
         if obstacle := self._hindered():
-            metrics = (throughput, cpu_time, STANDARD_METRICS["peak_memory"])
-            self._keep(_unmeasured(metric, obstacle) for metric in metrics)
-            self._keep_latency(quantiles.unmeasured(obstacle))
-            return
+            self.give_up(obstacle, unit)
+        else:
+            alone = "with setup= each call is timed alone"
+            self._keep_timings(timings, work, unit, memory, waited, 1 if setup else 0, alone)
+
+    def rounds(
+        self, prepare: Callable[[], tuple[blocks.Work, blocks.Work]], *, warm_up: int, count: int, calls: int
+    ) -> None:
+        """Measure an exact number of calls, for a function that does not bear more; work is counted in ``op``.
+
+        Parameters
+        ----------
+        prepare
+            Called before every round, outside the timing: returns the call, and what is to follow the round.
+        warm_up, count
+            Rounds that are not timed, and rounds that are. Peak memory is that of the first one that is not.
+        calls
+            Calls in a round, timed together.
+
+        Raises
+        ------
+        MeasureError
+            Called twice in one test.
+        """
+        self._call_once()
+        memory = _unmeasured(STANDARD_METRICS["peak_memory"], "every call is timed: allow a round to warm up")
+
+        def look_around(spent: float, planned: float) -> None:
+            self._obstacle = self._hindered()
+            show(spent, planned)
+
+        with self._begun() as show:
+            for number in range(warm_up):
+                call, follow = prepare()
+                if number == 0:
+                    memory = resources.peak_memory(lambda call=call: [call() for _ in range(calls)], None)  # type: ignore[misc]
+                else:
+                    for _ in range(calls):
+                        call()
+                follow()
+            start, delay = clock.wall(), resources.run_delay()
+            with resources.settled_heap() as collector:
+                timings = blocks.rounds(prepare, count=count, calls=calls, progress=look_around)
+            waited = _run_delay(delay, clock.wall() - start)
+            self._describe(timings, collector)
+        if obstacle := self._hindered():
+            self.give_up(obstacle)
+        else:
+            together = f"rounds of {calls} call{'s' if calls > 1 else ''} are timed"
+            self._keep_timings(timings, 1, "op", memory, waited, calls, together)
+
+    def give_up(self, obstacle: str, unit: str = "op") -> None:
+        """Keep why there are no figures."""
+        metrics = (*_speed(unit), STANDARD_METRICS["peak_memory"])
+        self._keep(_unmeasured(metric, obstacle) for metric in metrics)
+        self._keep_latency(quantiles.unmeasured(obstacle))
+
+    def _keep_timings(
+        self, timings: blocks.Timings, work: float, unit: str, memory: Series, waited: Series, alone: int, how: str
+    ) -> None:
+        """Keep what was timed as series.
+
+        Parameters
+        ----------
+        alone
+            Calls between two readings of the clock, where they are few by the caller's wish, and too few perhaps; else
+            0.
+        how
+            That wish in words.
+        """
+        throughput, cpu_time = _speed(unit)
         done = work * timings.calls
-        blur = _blur(timings, clock.inspect().grain, "the clock") if setup else None
-        cpu_blur = _blur(timings, clock.inspect().cpu_cost, "the CPU clock") if setup else None
+        blur = _blur(timings, clock.inspect().grain, "the clock", alone, how) if alone else None
+        cpu_blur = _blur(timings, clock.inspect().cpu_cost, "the CPU clock", alone, how) if alone else None
         speeds = (done * blocks.SECOND / max(wall, 1) for wall in timings.wall)
         costs = (cpu / blocks.SECOND / done for cpu in timings.cpu)
         self._keep([_unmeasured(throughput, blur) if blur else _series(throughput, speeds)])
-        self._keep_latency(quantiles.unmeasured(blur) if blur else self._latency(timings))
+        no_latency = f"{how}, and no single call" if alone > 1 else blur
+        self._keep_latency(quantiles.unmeasured(no_latency) if no_latency else self._latency(timings))
         self._keep([_unmeasured(cpu_time, cpu_blur) if cpu_blur else _series(cpu_time, costs), memory, waited])
 
     def _hindered(self) -> str | None:
-        return self._obstacle or _watched()
+        return self._obstacle or (None if self._called else self._beside) or _watched()
 
     def _spent(self) -> float:
         """Return the seconds since the case began."""
@@ -274,13 +368,18 @@ class Instrument(Measure):
                 latencies_wanted=map(quantiles.samples_needed, self._wanted),
                 progress=progress,
             )
+        self._describe(timings, collector)
+        return timings
+
+    def _describe(self, timings: blocks.Timings, collector: str) -> None:
+        """Keep what was timed, and how."""
+        self.timings = timings
         each = f"{timings.calls} call{'s' if timings.calls > 1 else ''} each"
         self.conditions |= {
             "blocks": f"{len(timings.wall)} of {each}{', timed one by one' if timings.stamped else ''}",
             "garbage collector": collector,
             "clock": str(clock.inspect()),
         }
-        return timings
 
     def _latency(self, timings: blocks.Timings) -> list[Series]:
         if not timings.latencies:
@@ -310,12 +409,17 @@ def _is_time(unit: str) -> bool:
     return unit == "s" or unit.startswith("s/") or unit.endswith("/s")
 
 
-def _blur(timings: blocks.Timings, reading: float, which: str) -> str | None:
-    """Say why calls that were timed one by one are too short for a clock, or None if they are not."""
+def _speed(unit: str) -> tuple[Metric, Metric]:
+    """Return the metrics of speed in a unit of work."""
+    return Metric("throughput", f"{unit}/s", "higher"), Metric("cpu_time", f"s/{unit}", "lower")
+
+
+def _blur(timings: blocks.Timings, reading: float, which: str, alone: int, how: str) -> str | None:
+    """Say why `alone` calls between two readings are too short for a clock, or None if they are not."""
     each = statistics.median(timings.wall) / timings.calls
-    if each >= clock.LATENCY_SHARE * reading:
+    if each * alone >= clock.LATENCY_SHARE * reading:
         return None
-    return f"with setup= each call is timed alone, and {_too_short(each, reading, which)}"
+    return f"{how}, and {_too_short(each, reading, which)}"
 
 
 def _too_short(each: float, reading: float, which: str) -> str:

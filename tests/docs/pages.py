@@ -103,7 +103,7 @@ def check(page: Path, folder: Path) -> None:
         A command ended or printed otherwise than the page says; the message names page, line and difference.
     """
     where = page.relative_to(ROOT) if page.is_relative_to(ROOT) else page.name
-    with Shell(folder) as shell:
+    with Shell(folder, page.stem) as shell:
         for block in blocks(page.read_text()):
             if block.title is not None:
                 target = Path(shell.run("pwd")[1].strip()) / block.title
@@ -142,14 +142,15 @@ def _plain(output: str) -> str:
 class Shell:
     """One bash in one folder, with the environment of a reader who has installed the plugin and nothing else."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, page: str) -> None:
         self._folder = folder
+        self._page = page
 
     def __enter__(self) -> Shell:
         self._process = subprocess.Popen(
             ["bash", "--noprofile", "--norc"],
             cwd=self._folder,
-            env=environment(),
+            env=environment(self._page),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -179,12 +180,14 @@ class Shell:
         raise AssertionError(f"bash ended at {command!r} and printed:\n{''.join(lines)}")
 
 
-def environment() -> dict[str, str]:
+def environment(page: str = "") -> dict[str, str]:
     """Return this process's environment without what this pytest or its plugins left in it, and with a plain terminal.
 
-    Other plugins that happen to be installed beside ours are switched off: a reader of the page has not got them.
+    Other plugins that happen to be installed beside ours are switched off, for a reader of the page has not got them;
+    those that the page's name names stay.
     """
-    others = {point.name for point in importlib.metadata.entry_points(group="pytest11")} - {"supervm"}
+    installed = importlib.metadata.entry_points(group="pytest11")
+    others = {point.name for point in installed if point.name != "supervm" and point.name not in page}
     kept = {
         name: value
         for name, value in os.environ.items()

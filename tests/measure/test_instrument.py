@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import math
 import sys
@@ -17,7 +18,7 @@ import pytest
 from pytest_supervm.measure import observers, quantiles, resources
 from pytest_supervm.measure.instrument import Instrument, Measure, MeasureError
 
-from .conftest import MS, US, Time
+from .conftest import MS, US, S, Time
 
 pytestmark = pytest.mark.usefixtures("unobserved")
 
@@ -439,6 +440,47 @@ def test_an_obstacle_is_the_reason_of_every_figure(time: Time) -> None:
     instrument.latency([0.5] * 10_000)
     assert work.calls == 1
     assert {series.unmeasured for series in instrument.series.values()} == {"4 workers ran beside each other"}
+
+
+def test_waiting_for_a_turn_is_not_measured(time: Time) -> None:
+    told: list[tuple[float, float]] = []
+
+    class Alone:
+        def __enter__(self) -> None:
+            time.passes(100 * S)
+
+        def __exit__(self, *_: object) -> None:
+            time.passes(100 * S)
+
+    class Shown:
+        def __enter__(self) -> Callable[[float, float], None]:
+            return lambda *times: told.append(times)
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    instrument = Instrument(least=1, most=15, alone=Alone(), progress=Shown())
+    instrument(time.work(MS))
+    assert instrument.series["throughput"].value == 1000
+    assert max(spent for spent, _ in told) < 2
+
+
+def test_who_cannot_be_alone_calls_once_and_says_why(time: Time) -> None:
+    work = time.work(MS)
+    instrument = Instrument(least=1, most=15, alone=contextlib.nullcontext("somebody is here"))
+    instrument(work)
+    assert work.calls == 1
+    assert {series.unmeasured for series in instrument.series.values()} == {"somebody is here"}
+
+
+def test_a_time_that_the_test_took_in_the_crowd_is_not_kept(time: Time) -> None:
+    instrument = Instrument(least=1, most=15, beside="4 workers")
+    instrument.record("before", 5, unit="ms")
+    instrument.record("failure_rate", 0.5)
+    instrument(time.work(MS))
+    instrument.record("after", 5, unit="ms")
+    assert instrument.series["before"].unmeasured == "4 workers"
+    assert instrument.series["after"].value == instrument.series["failure_rate"].value / 100 == 0.005
 
 
 STARTED_INSIDE = """
