@@ -10,7 +10,7 @@ it always does. Under xdist pytest-benchmark is disabled, shows and saves nothin
 ``--benchmark-disable`` was asked for, nobody measures.
 
 Two methods of pytest-benchmark that its documentation does not name are overridden: ``_raw`` and ``_raw_pedantic``,
-which `BenchmarkFixture` calls once it has seen to it that it is used once (seen in versions 3.0 to 5.3).
+which `BenchmarkFixture` calls once it has seen to it that it is used once (seen in version 5.3).
 """
 
 from __future__ import annotations

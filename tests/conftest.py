@@ -46,6 +46,7 @@ SETTINGS = """
 [tool.supervm]
 time = "300ms"
 [tool.supervm.policy]
+throughput = { warn = "10%", block = "20%" }
 latency_p99 = { block = "off" }
 """
 
