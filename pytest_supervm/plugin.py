@@ -6,17 +6,19 @@ one, `Hooks` is registered and the rest of the laboratory is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_supervm import fixtures, settings
+from pytest_supervm import cases, settings
 
 if TYPE_CHECKING:
     from pytest_supervm.session import Laboratory
 
 pytest_plugins = ("pytest_supervm.fixtures",)
+
+T = TypeVar("T")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,15 +34,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _laboratory(config: pytest.Config) -> Laboratory:
-    from pytest_supervm.baselines import BaselineError
     from pytest_supervm.session import Laboratory
 
+    laboratory = _usage(lambda: Laboratory(config, settings.read(config)))
+    config.stash[cases.INSTRUMENTS] = laboratory
+    return laboratory
+
+
+def _usage(do_it: Callable[[], T]) -> T:
+    """Turn what the user can set right into an error of usage."""
+    from pytest_supervm.baselines import BaselineError
+
     try:
-        laboratory = Laboratory(config, settings.read(config))
+        return do_it()
     except (settings.SettingsError, BaselineError) as error:
         raise pytest.UsageError(str(error)) from None
-    config.stash[fixtures.INSTRUMENTS] = laboratory
-    return laboratory
 
 
 class Hooks:
@@ -63,7 +71,17 @@ class Hooks:
             self.laboratory.census.broken.add(report.nodeid)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.laboratory.census.select(item.nodeid for item in session.items)
+        self.laboratory.select(session.items)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        return True if self.laboratory.is_postponed(item) else None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        result = yield
+        _usage(self.laboratory.duel)
+        return result
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:

@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
+GIT = "git:"
+STORED = "stored:"
+"""Beginnings of ``--supervm-baseline`` that say where the baseline comes from; without one it is kept."""
+
 DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|min|h)?")
 SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -36,7 +40,7 @@ class Settings:
     Attributes
     ----------
     baseline, save
-        Names of the baseline to judge against and to add the run to.
+        What to judge against, as it was written, and the name of the baseline to add the run to.
     json, report
         Files to write, or None.
     strict
@@ -49,6 +53,8 @@ class Settings:
         Least seconds of timed work per case.
     max_time
         Seconds per case after which no further samples are taken for a quantile.
+    budget
+        Seconds that a duel may take; None for as long as its cases deserve.
     policy
         Policy tables by metric, as written.
     metrics
@@ -64,11 +70,22 @@ class Settings:
     level: float = 0.01
     time: float = 1.0
     max_time: float = 5.0
+    budget: float | None = None
     policy: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def ref(self) -> str | None:
+        """The git ref to duel with, None when the baseline is none or a kept one."""
+        return self.baseline.removeprefix(GIT) if self.baseline is not None and self.baseline.startswith(GIT) else None
 
-OPTIONS = ("baseline", "save", "json", "report", "strict", "store", "time", "max_time")
+    @property
+    def kept(self) -> str | None:
+        """The name of the kept baseline to judge against, None when there is none or a git ref stands for it."""
+        return None if self.baseline is None or self.ref is not None else self.baseline.removeprefix(STORED)
+
+
+OPTIONS = ("baseline", "save", "json", "report", "strict", "store", "time", "max_time", "budget")
 """The command-line options ``--supervm-...``, each of which implies ``--supervm``."""
 
 FILE_KEYS = ("store", "level", "time", "max_time", "policy", "metrics")
@@ -82,7 +99,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--supervm-baseline",
         metavar="NAME",
-        help="Judge this run against the runs kept under NAME, and fail if the gate blocks.",
+        help="Judge this run against the runs kept under NAME (or stored:NAME), or live against the merge base with a "
+        "git ref (git:REF), and fail if the gate blocks.",
     )
     group.addoption("--supervm-save", metavar="NAME", help="Add this run to the baseline NAME.")
     group.addoption("--supervm-json", metavar="PATH", help="Write the results as JSON.")
@@ -96,6 +114,11 @@ def add_options(parser: pytest.Parser) -> None:
         "--supervm-max-time",
         metavar="DURATION",
         help="Most time per case for the samples that a quantile needs (default: 5s).",
+    )
+    group.addoption(
+        "--supervm-budget",
+        metavar="DURATION",
+        help="Most time for a live comparison (default: 60s, or 3s a case where that is more).",
     )
 
 
@@ -121,7 +144,9 @@ def read(config: pytest.Config) -> Settings:
             given[name] = config.invocation_params.dir / given[name]
     if "store" in given and "://" not in given["store"]:
         given["store"] = str(config.invocation_params.dir / given["store"])
-    for name in ("time", "max_time"):
+    if given.get("baseline") in (GIT, STORED):
+        raise SettingsError(f"--supervm-baseline={given['baseline']}: name a git ref or a baseline, such as git:main")
+    for name in ("time", "max_time", "budget"):
         if name in given:
             given[name] = seconds(given[name], f"--supervm-{name.replace('_', '-')}")
     return Settings(**{**from_file, **given})
@@ -189,6 +214,5 @@ def seconds(text: object, where: str) -> float:
 
 def as_text(settings: Settings) -> dict[str, str]:
     """Return what shaped the measuring, for the run's record."""
-    return {
-        item.name: str(getattr(settings, item.name)) for item in fields(settings) if item.name in ("time", "max_time")
-    }
+    shaping = ("time", "max_time") if settings.ref is None else ("time", "baseline")
+    return {item.name: str(getattr(settings, item.name)) for item in fields(settings) if item.name in shaping}
