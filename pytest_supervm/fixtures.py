@@ -6,24 +6,17 @@ This is the one module of the laboratory that knows the subject; the subject is 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
+
+from pytest_supervm.cases import INSTRUMENTS
 
 if TYPE_CHECKING:
     from pytest_supervm.measure.instrument import Measure
     from supervm_core.engine import SuperVM
     from supervm_core.transactions import Batch
 
-
-class Instruments(Protocol):
-    """What hands out instruments while a laboratory is at work."""
-
-    def instrument(self, item: pytest.Item) -> Measure: ...
-
-
-INSTRUMENTS = pytest.StashKey[Instruments]()
-"""On pytest's configuration, when this invocation measures."""
 
 ACCOUNTS = 100_000
 """Accounts of the fixture `vm`, and the key space of `workload`."""

@@ -283,7 +283,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     baseline, candidate
         The figures on both sides, in `unit`.
     launches
-        Independent samples that the verdict rests on: kept runs of this machine plus this run.
+        Independent samples that the verdict rests on: kept runs of this machine plus this run, or launch pairs.
     threshold
         Relative threshold as an effect; None where the policy has none, and then the row is outside the family.
     limit
@@ -318,12 +318,28 @@ class Family(msgspec.Struct, frozen=True):
 
 
 class Against(msgspec.Struct, frozen=True, kw_only=True):
-    """The baseline that a run was judged against."""
+    """The baseline that a run was judged against.
+
+    Attributes
+    ----------
+    name
+        As it was asked for: ``main``, or ``git:main``.
+    runs, runs_of_this_machine
+        How many were kept under that name; none where it was measured live.
+    damaged
+        Lines of its file that cannot be read.
+    commit
+        The merge base that was measured live, None for kept runs.
+    launches
+        Launch pairs of the live comparison.
+    """
 
     name: str
-    runs: int
-    runs_of_this_machine: int
+    runs: int = 0
+    runs_of_this_machine: int = 0
     damaged: tuple[Damage, ...] = ()
+    commit: str | None = None
+    launches: int = 0
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,12 +6,12 @@ one, `Hooks` is registered and the rest of the laboratory is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_supervm import fixtures, settings
+from pytest_supervm import cases, settings
 
 if TYPE_CHECKING:
     from pytest_supervm.session import Laboratory
@@ -20,6 +20,8 @@ pytest_plugins = ("pytest_supervm.fixtures",)
 
 PYTEST_BENCHMARK = ("benchmark", "pytest_benchmark.plugin")
 """Names of pytest-benchmark's plugin: as installed, and as loaded with ``-p``."""
+
+T = TypeVar("T")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,6 +35,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if settings.is_active(config):
         laboratory = _laboratory(config)
         config.pluginmanager.register(Hooks(laboratory), "supervm-hooks")
+        if laboratory.opponent is not None:
+            config.pluginmanager.register(DuelHooks(laboratory), "supervm-duel-hooks")
         if any(map(config.pluginmanager.hasplugin, PYTEST_BENCHMARK)):
             from pytest_supervm.adopt import Adoption
 
@@ -40,15 +44,38 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _laboratory(config: pytest.Config) -> Laboratory:
-    from pytest_supervm.baselines import BaselineError
     from pytest_supervm.session import Laboratory
 
+    laboratory = _usage(lambda: Laboratory(config, settings.read(config)))
+    config.stash[cases.INSTRUMENTS] = laboratory
+    return laboratory
+
+
+def _usage(do_it: Callable[[], T]) -> T:
+    """Turn what the user can set right into an error of usage."""
+    from pytest_supervm.baselines import BaselineError
+
     try:
-        laboratory = Laboratory(config, settings.read(config))
+        return do_it()
     except (settings.SettingsError, BaselineError) as error:
         raise pytest.UsageError(str(error)) from None
-    config.stash[fixtures.INSTRUMENTS] = laboratory
-    return laboratory
+
+
+class DuelHooks:
+    """The hooks of an invocation that leaves measuring to a duel."""
+
+    def __init__(self, laboratory: Laboratory) -> None:
+        self.laboratory = laboratory
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
+        return True if self.laboratory.is_postponed(item) else None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self) -> Generator[None, object, object]:
+        result = yield
+        _usage(self.laboratory.duel)
+        return result
 
 
 class Hooks:
@@ -71,7 +98,7 @@ class Hooks:
             self.laboratory.census.broken.add(report.nodeid)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.laboratory.census.select(item.nodeid for item in session.items)
+        self.laboratory.select(session.items)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pytest
 
 from pytest_supervm.baselines import BaselineError, check_name, open_store
-from pytest_supervm.census import Census, is_whole, scope
+from pytest_supervm.cases import MEASURE, ON_REPORT, attach, location
+from pytest_supervm.census import NOT_RUN, Census, is_whole, scope
 from pytest_supervm.judge import gate
 from pytest_supervm.judge.policy import DEFAULTS, NO_POLICY, Policy, PolicyError, merge, read
 from pytest_supervm.measure import provenance
-from pytest_supervm.measure.instrument import Instrument, Measure
+from pytest_supervm.measure.instrument import Instrument
 from pytest_supervm.measure.quantiles import QUANTILES
 from pytest_supervm.measure.turnstile import Turnstile, TurnstileError, Visit
 from pytest_supervm.model import (
@@ -36,6 +38,7 @@ from pytest_supervm.model import (
     Location,
     Metric,
     Results,
+    Row,
     Run,
     Verdict,
 )
@@ -45,14 +48,14 @@ from pytest_supervm.report.wording import count
 from pytest_supervm.settings import Settings, SettingsError, as_text
 from pytest_supervm.units import base_unit
 
-MEASURE = pytest.StashKey[Measure]()
-"""On a test item: what its fixture `measure` handed out."""
+if TYPE_CHECKING:
+    from pytest_supervm.duel.checkout import Opponent
+    from pytest_supervm.duel.match import Match, Side
 
 VISIT = pytest.StashKey[Visit]()
 """On a test item while it runs: its stay in the room that measurements have to themselves."""
 
-ON_REPORT = "supervm"
-"""Attribute of a test report that carries what was measured, as plain values that xdist can send."""
+UNFORESEEN = "a duel measures the tests that name the fixture `measure` in their signature: name it there"
 
 BUSY = 0.05
 """Share of time spent waiting for a core from which on a reader is told."""
@@ -103,17 +106,29 @@ class Laboratory:
         self.policy = _sound(lambda: merge(DEFAULTS, settings.policy))
         self.policies(self.policy)
         self.turnstile = _turnstile(settings.wait)
+        self.postponed: dict[str, tuple[Location, PolicyTable]] = {}
+        self.match: Match | None = None
+        self.remarks: list[str] = []
         self.store = open_store(settings.store, config.rootpath)
         if settings.save is not None:
             check_name(settings.save)
         self.history: History | None = None
-        if settings.baseline is not None and not is_worker(config):
-            self.history = self.store.load(settings.baseline)
+        self.opponent: Opponent | None = None
+        if is_worker(config):
+            return
+        if settings.kept is not None:
+            self.history = self.store.load(settings.kept)
+        if settings.ref is not None:
+            from pytest_supervm.duel import checkout
+
+            self.opponent = checkout.find(config.rootpath, settings.ref)
 
     def header(self) -> list[str]:
         """Say at the top of the output what this invocation does."""
         against = f", judged against {self.history.name!r}" if self.history else ""
         kept = f" ({len(self.history.runs)} kept runs)" if self.history else ""
+        if self.opponent is not None:
+            against = f", live against {self.settings.baseline}, at the merge base {self.opponent.commit[:7]}"
         lines = [f"supervm: measuring, at least {self.settings.time:g} s a case{against}{kept}"]
         if isinstance(self.turnstile, TurnstileError):
             lines.append(f"supervm: nothing keeps other measurements away from these: {self.turnstile}")
@@ -178,7 +193,7 @@ class Laboratory:
             most=self.settings.max_time,
             wanted=[QUANTILES[name] for name in judged if name in QUANTILES],
             metrics=self.metrics,
-            obstacle=self._obstacle(),
+            obstacle=self._obstacle() if self.settings.ref is None else UNFORESEEN,
             alone=visit.alone(item.nodeid) if (visit := item.stash.get(VISIT, None)) else None,
             beside=self._beside(),
             progress=Progress(self.config, item.nodeid),
@@ -199,13 +214,93 @@ class Laboratory:
             return f"workers beside each other would have measured each other: use -n 0, for {self.turnstile}"
         return None
 
+    def select(self, items: Iterable[pytest.Item]) -> None:
+        """Take the tests that are going to run; with a duel, those that measure are left to its children."""
+        for item in items:
+            self.census.select([item.nodeid])
+            duels = self.settings.ref is not None and "measure" in getattr(item, "fixturenames", ())
+            if duels and item.nodeid not in self.mistakes:
+                self.postponed[item.nodeid] = location(item), self.policy_of(item)
+
+    def is_postponed(self, item: pytest.Item) -> bool:
+        """Tell whether a test is left to the duel."""
+        return item.nodeid in self.postponed
+
+    def duel(self) -> None:
+        """Play the match, once the ordinary tests are done.
+
+        Raises
+        ------
+        SettingsError
+            The other side cannot be checked out or run, or loads what is not its own.
+        """
+        if self.opponent is None or not self.postponed or self.config.option.collectonly:
+            return
+        from pytest_supervm.duel.checkout import checkout
+        from pytest_supervm.duel.match import Match, ended_by_signals
+
+        label = f"{count(len(self.postponed), 'case')} against {self.settings.baseline}"
+        with (
+            ended_by_signals(),
+            self._alone(label),
+            checkout(self.opponent) as ground,
+            Progress(self.config, label) as progress,
+        ):
+            self.remarks += ground.notes
+            candidate = self._side(ground.scratch / "new")
+            self.match = Match(
+                candidate,
+                candidate.moved("baseline", ground.tree, ground.scratch / "old"),
+                policies={nodeid: self.policies(table) for nodeid, (_, table) in self.postponed.items()},
+                level=self.settings.level,
+                least=self.settings.time,
+                budget=self.settings.budget,
+                metrics=self.metrics,
+                replay=self._replay,
+                progress=progress,
+            )
+            self.match.play()
+
+    @contextlib.contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        """Keep other measurements of this user, and their tests, away while the match is played."""
+        if isinstance(self.turnstile, TurnstileError):
+            yield
+            return
+        with self.turnstile.visit() as visit, visit.alone(what) as reason:
+            if reason is not None:
+                self.remarks.append(f"the match was not alone: {reason}")
+            yield
+
+    def _side(self, scratch: Path) -> Side:
+        """Describe this invocation to the children of the duel."""
+        from pytest_supervm.duel.match import Side
+
+        assert self.opponent is not None
+        config, top = self.config, self.opponent.top
+        cwd = config.invocation_params.dir
+        if not cwd.is_relative_to(top):
+            raise SettingsError(f"--supervm-baseline={self.settings.baseline}: run pytest inside the checkout, {top}")
+        args = [*map(str, config.invocation_params.args), f"--rootdir={config.rootpath}"]
+        if config.pluginmanager.hasplugin("pytest_cov"):
+            args.append("--no-cov")
+        return Side("candidate", top, config.rootpath, cwd, args, scratch, dict(os.environ))
+
+    def _replay(self, data: dict[str, Any]) -> None:
+        """Show a report that a child sent as if its test had run here."""
+        hook = self.config.hook
+        plain = {key: value for key, value in data.items() if key != ON_REPORT}
+        report = hook.pytest_report_from_serializable(config=self.config, data=plain)
+        if report.when == "setup":
+            hook.pytest_runtest_logstart(nodeid=report.nodeid, location=report.location)
+        hook.pytest_runtest_logreport(report=report)
+        if report.when == "teardown":
+            hook.pytest_runtest_logfinish(nodeid=report.nodeid, location=report.location)
+
     def attach(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Put what a passed test measured on its report."""
-        measure = item.stash.get(MEASURE, None)
-        if report.when != "call" or not report.passed or measure is None or not measure.series:
-            return
-        case = _case(item, measure)
-        setattr(report, ON_REPORT, {"case": msgspec.to_builtins(case), "policy": self.policy_of(item)})
+        if MEASURE in item.stash:
+            attach(item, report, policy=self.policy_of(item))
 
     def gather(self, report: pytest.TestReport) -> None:
         """Take a test's outcome, and what it measured unless it failed."""
@@ -222,13 +317,20 @@ class Laboratory:
         if ON_REPORT in output:
             self.census.receive(output[ON_REPORT]["census"])
             self.mistakes.update(output[ON_REPORT]["mistakes"])
+            self.postponed |= msgspec.convert(
+                output[ON_REPORT]["postponed"], dict[str, tuple[Location, dict[str, Any]]]
+            )
 
     def finish(self, status: int) -> int:
         """End the invocation and return pytest's exit status after the gate: what passed may still be blocked."""
         if self.config.option.collectonly:
             return status
         if is_worker(self.config):
-            found = {"census": self.census.send(), "mistakes": self.mistakes}
+            found = {
+                "census": self.census.send(),
+                "mistakes": self.mistakes,
+                "postponed": msgspec.to_builtins(self.postponed),
+            }
             self.config.workeroutput[ON_REPORT] = found  # type: ignore[attr-defined]
             return status
         if self.mistakes:
@@ -273,7 +375,7 @@ class Laboratory:
             id=provenance.run_id(self.started),
             time=self.started.isoformat(timespec="seconds"),
             machine=provenance.machine(),
-            cases=tuple(self.measured[nodeid][0] for nodeid in self.census.outcomes if nodeid in self.measured),
+            cases=(*(self.match.cases() if self.match else ()), *self._cases()),
             commit=provenance.commit(root, root / self.settings.store),
             packages=provenance.packages(),
             calibration=provenance.calibration(),
@@ -282,12 +384,12 @@ class Laboratory:
             deselected=tuple(sorted(self.census.deselected_measuring)),
         )
 
-    def _judge(self, run: Run, *, interrupted: bool) -> Results:
-        from pytest_supervm.judge import stored  # brings SciPy, which must not be in memory while tests are measured
+    def _cases(self) -> tuple[Case, ...]:
+        """Return what was measured in this process and its workers, in the order of collection."""
+        return tuple(self.measured[nodeid][0] for nodeid in self.census.outcomes if nodeid in self.measured)
 
-        policies = {case.id: self.policies(table) for case, table in self.measured.values()}
-        selection = self.census.selection(self.config)
-        rows, family = stored.judge(run, self.history, policies, selection, self.settings.level)
+    def _judge(self, run: Run, *, interrupted: bool) -> Results:
+        rows, family = self._rows(run)
         verdict, reason = gate.decide(rows, baseline=self.settings.baseline)
         if interrupted:
             cause = "some files could not be collected" if self.census.broken else "the run was interrupted"
@@ -306,7 +408,30 @@ class Laboratory:
             notes=tuple(self._notes(run)),
         )
 
+    def _rows(self, run: Run) -> tuple[tuple[Row, ...], Family]:
+        selection = self.census.selection(self.config)
+        if self.opponent is not None:
+            rows, family = self.match.judge(selection) if self.match else ((), Family(0, self.settings.level))
+            known = {row.id for row in rows}
+            missed = (
+                Row(id=nodeid, location=where, verdict=Verdict.ERRORED, reason="the run stopped before its test")
+                for nodeid, (where, _) in self.postponed.items()
+                if nodeid not in known and selection.outcomes.get(nodeid) == NOT_RUN
+            )
+            foreign = (
+                Row(id=case.id, location=case.location, verdict=Verdict.UNMEASURED, reason=UNFORESEEN)
+                for case in self._cases()
+            )
+            return (*missed, *rows, *foreign), family
+        from pytest_supervm.judge import stored  # brings SciPy, which must not be in memory while tests are measured
+
+        policies = {case.id: self.policies(table) for case, table in self.measured.values()}
+        return stored.judge(run, self.history, policies, selection, self.settings.level)
+
     def _against(self, run: Run) -> Against | None:
+        if self.opponent is not None:
+            launches = self.match.launches if self.match else 0
+            return Against(name=f"git:{self.opponent.ref}", commit=self.opponent.commit, launches=launches)
         if self.history is None:
             return None
         return Against(
@@ -318,13 +443,16 @@ class Laboratory:
 
     def _notes(self, run: Run) -> Iterable[str]:
         """Say what a reader of the verdict must know about the baseline and the machine."""
+        yield from self.remarks
+        if self.match is not None:
+            yield from self.match.notes()
         kept = self.history.runs if self.history else ()
         here = [known for known in kept if known.machine == run.machine]
         if kept and not here:
             differences = "; ".join(kept[-1].machine.differences(run.machine))
             yield (
                 f"no kept run is from this machine ({differences}): keep runs of this one with "
-                f"--supervm-save={self.settings.baseline}"
+                f"--supervm-save={self.settings.kept}"
             )
         before = here[-1].settings if here else run.settings
         changed = [
@@ -372,24 +500,6 @@ class Laboratory:
 def is_worker(config: pytest.Config) -> bool:
     """Tell whether this process is one of xdist's workers: it measures, and its controller concludes."""
     return hasattr(config, "workerinput")
-
-
-def _case(item: pytest.Item, measure: Measure) -> Case:
-    file, line, _ = item.location
-    callspec = getattr(item, "callspec", None)
-    parameters = {name: _short(value) for name, value in callspec.params.items()} if callspec else {}
-    return Case(
-        id=item.nodeid,
-        location=Location(Path(file).as_posix(), (line or 0) + 1),
-        parameters=parameters,
-        series=tuple(measure.series.values()),
-        conditions=measure.conditions,
-    )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _turnstile(patience: float) -> Turnstile | TurnstileError:

@@ -16,6 +16,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
+GIT = "git:"
+STORED = "stored:"
+"""Beginnings of ``--supervm-baseline`` that say where the baseline comes from; without one it is kept."""
+
 DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|min|h)?")
 SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -36,7 +40,7 @@ class Settings:
     Attributes
     ----------
     baseline, save
-        Names of the baseline to judge against and to add the run to.
+        What to judge against, as it was written, and the name of the baseline to add the run to.
     json, report
         Files to write, or None.
     strict
@@ -51,6 +55,8 @@ class Settings:
         Seconds per case after which no further samples are taken for a quantile.
     wait
         Seconds to wait behind one and the same measurement of another process.
+    budget
+        Seconds that a duel may take; None for as long as its cases deserve.
     policy
         Policy tables by metric, as written.
     metrics
@@ -67,11 +73,22 @@ class Settings:
     time: float = 1.0
     max_time: float = 5.0
     wait: float = 600.0
+    budget: float | None = None
     policy: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, object] = field(default_factory=dict)
 
+    @property
+    def ref(self) -> str | None:
+        """The git ref to duel with, None when the baseline is none or a kept one."""
+        return self.baseline.removeprefix(GIT) if self.baseline is not None and self.baseline.startswith(GIT) else None
 
-OPTIONS = ("baseline", "save", "json", "report", "strict", "store", "time", "max_time")
+    @property
+    def kept(self) -> str | None:
+        """The name of the kept baseline to judge against, None when there is none or a git ref stands for it."""
+        return None if self.baseline is None or self.ref is not None else self.baseline.removeprefix(STORED)
+
+
+OPTIONS = ("baseline", "save", "json", "report", "strict", "store", "time", "max_time", "budget")
 """The command-line options ``--supervm-...``, each of which implies ``--supervm``."""
 
 FILE_KEYS = ("store", "level", "time", "max_time", "wait", "policy", "metrics")
@@ -85,7 +102,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--supervm-baseline",
         metavar="NAME",
-        help="Judge this run against the runs kept under NAME, and fail if the gate blocks.",
+        help="Judge this run against the runs kept under NAME (or stored:NAME), or live against the merge base with a "
+        "git ref (git:REF), and fail if the gate blocks.",
     )
     group.addoption("--supervm-save", metavar="NAME", help="Add this run to the baseline NAME.")
     group.addoption("--supervm-json", metavar="PATH", help="Write the results as JSON.")
@@ -99,6 +117,11 @@ def add_options(parser: pytest.Parser) -> None:
         "--supervm-max-time",
         metavar="DURATION",
         help="Most time per case for the samples that a quantile needs (default: 5s).",
+    )
+    group.addoption(
+        "--supervm-budget",
+        metavar="DURATION",
+        help="Most time for a live comparison (default: 60s, or 3s a case where that is more).",
     )
 
 
@@ -124,7 +147,9 @@ def read(config: pytest.Config) -> Settings:
             given[name] = config.invocation_params.dir / given[name]
     if "store" in given and "://" not in given["store"]:
         given["store"] = str(config.invocation_params.dir / given["store"])
-    for name in ("time", "max_time"):
+    if given.get("baseline") in (GIT, STORED):
+        raise SettingsError(f"--supervm-baseline={given['baseline']}: name a git ref or a baseline, such as git:main")
+    for name in ("time", "max_time", "budget"):
         if name in given:
             given[name] = seconds(given[name], f"--supervm-{name.replace('_', '-')}")
     return Settings(**{**from_file, **given})
@@ -192,6 +217,5 @@ def seconds(text: object, where: str) -> float:
 
 def as_text(settings: Settings) -> dict[str, str]:
     """Return what shaped the measuring, for the run's record."""
-    return {
-        item.name: str(getattr(settings, item.name)) for item in fields(settings) if item.name in ("time", "max_time")
-    }
+    shaping = ("time", "max_time") if settings.ref is None else ("time", "baseline")
+    return {item.name: str(getattr(settings, item.name)) for item in fields(settings) if item.name in shaping}

@@ -57,7 +57,7 @@ class TestOff:
         loaded, own = done.stdout.splitlines()
         assert loaded == "[]"
         assert own == str(
-            ["pytest_supervm", "pytest_supervm.fixtures", "pytest_supervm.plugin", "pytest_supervm.settings"]
+            ["pytest_supervm", "pytest_supervm.cases", "pytest_supervm.plugin", "pytest_supervm.settings"]
         )
 
     def test_the_fixtures_and_markers_are_listed(self, project):

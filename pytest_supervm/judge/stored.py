@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pytest_supervm import units
+from pytest_supervm.judge import rows
 from pytest_supervm.judge.coverage import Selection, absent
 from pytest_supervm.judge.family import holm
 from pytest_supervm.judge.policy import NO_POLICY, Policy
@@ -119,17 +119,17 @@ def judge(
     p_values = [pair.estimate.p_value if pair.estimate else 1.0 for pair in family]
     for pair, alpha in zip(family, holm(p_values, level), strict=True):
         pair.alpha = alpha
-    rows = [_row(pair, history, family_size=len(family), level=level) for pair in pairs]
-    rows += [_unmeasured(case) for case in run.cases if not case.measured]
+    found = [_row(pair, history, family_size=len(family), level=level) for pair in pairs]
+    found += [_unmeasured(case) for case in run.cases if not case.measured]
     if history is not None:
-        found = {case.id: case for case in run.cases}
+        measured = {case.id: case for case in run.cases}
         for case_id, kept in history.living_cases().items():
-            if case_id not in found:
-                rows.append(absent(kept, selection))
-            elif found[case_id].measured:
-                rows += _absent_metrics(found[case_id], kept, policies.get(case_id, {}))
-    rows.sort(key=_badness if history is not None else _effect_on_gate)
-    return tuple(rows), Family(len(family), level)
+            if case_id not in measured:
+                found.append(absent(kept, selection))
+            elif measured[case_id].measured:
+                found += _absent_metrics(measured[case_id], kept, policies.get(case_id, {}))
+    found.sort(key=rows.badness if history is not None else rows.effect_on_gate)
+    return tuple(found), Family(len(family), level)
 
 
 def _find_kept_values(pairs: Sequence[Pair], run: Run, history: History) -> None:
@@ -182,21 +182,15 @@ def _row(pair: Pair, history: History | None, *, family_size: int, level: float)
     estimate, policy = pair.estimate, pair.policy
     interval = estimate.interval(pair.alpha) if estimate else None
     verdict, reason = _verdict(pair, history, family_size=family_size, level=level)
-    action = _action(policy, estimate, verdict)
-    threshold = policy.threshold
-    if action is not None:
-        threshold = policy.block if action is Action.BLOCK else policy.warn
+    action = rows.action(policy, estimate.effect if estimate else None, verdict)
+    threshold = rows.shown_threshold(policy, action)
     value = pair.series.value
-    if policy.limit is not None and value is not None:
-        lower_is_better = pair.series.metric.better == "lower"
-        broken = value > policy.limit if lower_is_better else value < policy.limit
-        shown = units.quantity(policy.limit, pair.series.metric.unit)
+    if (limited := rows.limit(policy, value, pair.series.metric)) is not None:
+        broken, sentence = limited
+        if broken or threshold is None:
+            reason = sentence
         if broken:
             action = Action.BLOCK
-            side = "over" if lower_is_better else "below"
-            reason = f"{units.quantity(value, pair.series.metric.unit)} is {side} its limit of {shown}"
-        elif threshold is None:
-            reason = f"within its limit of {shown}"
     return Row(
         id=pair.case.id,
         location=pair.case.location,
@@ -256,20 +250,8 @@ def _without_baseline(pair: Pair, history: History) -> tuple[Verdict, str]:
 
 def _sentence(verdict: Verdict, pair: Pair, estimate: Estimate, family_size: int, level: float) -> str:
     """Say why, in a reader's terms."""
-    policy = pair.policy
-    threshold = policy.block if _action(policy, estimate, verdict) is Action.BLOCK else policy.threshold
-    reach = "1 %" if threshold is None else f"the threshold of {_threshold(threshold, pair)}"
-    match verdict:
-        case Verdict.REGRESSED:
-            return f"worse, and by more than {reach}"
-        case Verdict.SLOWER:
-            return "worse beyond doubt" + ("" if threshold is None else f", but by less than {reach}")
-        case Verdict.IMPROVED:
-            return f"better, and by more than {reach}"
-        case Verdict.EQUIVALENT:
-            return f"no change beyond {reach}"
-        case _:
-            return f"the interval is too wide for {reach}{_runs_that_would_do(pair, family_size, level)}"
+    because = rows.because(verdict, pair.policy, estimate.effect, pair.series.metric.better)
+    return because + (_runs_that_would_do(pair, family_size, level) if verdict is Verdict.INCONCLUSIVE else "")
 
 
 def _runs_that_would_do(pair: Pair, family_size: int, level: float) -> str:
@@ -290,20 +272,6 @@ def _runs_that_would_do(pair: Pair, family_size: int, level: float) -> str:
     if needed <= len(pair.kept):
         return f": runs differ by {differ}, and the change is too near the threshold to call"
     return f"; runs differ by {differ}, so {needed} kept runs would do"
-
-
-def _threshold(effect: float, pair: Pair) -> str:
-    change = math.expm1(effect) if pair.series.metric.better == "lower" else -math.expm1(-effect)
-    return f"{100 * change:.3g} %"
-
-
-def _action(policy: Policy, estimate: Estimate | None, verdict: Verdict) -> Action | None:
-    """A regression blocks from the blocking threshold on, and warns below it where a warning is asked for."""
-    if verdict is not Verdict.REGRESSED or estimate is None:
-        return None
-    if policy.block is not None and estimate.effect >= policy.block:
-        return Action.BLOCK
-    return Action.WARN
 
 
 def _plain_effect(pair: Pair) -> float | None:
@@ -342,32 +310,3 @@ def _absent_metrics(case: Case, kept: Case, policies: Policies) -> list[Row]:
         and case.get(series.metric.name) is None
         and (policy := policies.get(series.metric.name, NO_POLICY)) != NO_POLICY
     ]
-
-
-BADNESS = [
-    Verdict.REGRESSED,
-    Verdict.MISSING,
-    Verdict.ERRORED,
-    Verdict.INCONCLUSIVE,
-    Verdict.SLOWER,
-    Verdict.UNMEASURED,
-    Verdict.IMPROVED,
-    Verdict.NEW,
-    Verdict.EQUIVALENT,
-    Verdict.NOT_SELECTED,
-]
-
-
-def _badness(row: Row) -> tuple[int, int]:
-    """Sort key: what blocks, what warns, what was judged from worst to best, limits that hold, other figures.
-
-    Ties keep the order of the run.
-    """
-    unheld = row.limit is not None and row.verdict is Verdict.UNMEASURED
-    if row.metric is None or row.threshold is not None or unheld:
-        return _effect_on_gate(row), BADNESS.index(row.verdict)
-    return _effect_on_gate(row), len(BADNESS) + (row.limit is None)
-
-
-def _effect_on_gate(row: Row) -> int:
-    return [Action.BLOCK, Action.WARN, None].index(row.action)

@@ -88,9 +88,9 @@ def run(
         return max(elapsed(), min(elapsed() + ahead * pace.whole / pace.call / SECOND, most))
 
     while True:
-        pace = _calibrate(call, setup, block_length, longest)
+        pace = calibrate(call, setup, block_length, longest)
         timings = Timings(pace.calls, stamped=setup is not None or pace.call >= clock.STAMP_SHARE * grain)
-        block = _block(call, setup, timings)
+        block = timed_block(call, setup, timings)
         block()
         timed = timings.wall[0]
         progress(elapsed(), planned())
@@ -162,7 +162,7 @@ def rounds(prepare: Callable[[], tuple[Work, Work]], *, count: int, calls: int, 
     return timings
 
 
-class _Pace(NamedTuple):
+class Pace(NamedTuple):
     """Nanoseconds of one call, alone and with its set-up, and the number of calls that make a block."""
 
     call: float
@@ -170,7 +170,7 @@ class _Pace(NamedTuple):
     calls: int
 
 
-def _calibrate(call: Work, setup: Work | None, block_length: float, longest: float) -> _Pace:
+def calibrate(call: Work, setup: Work | None, block_length: float, longest: float) -> Pace:
     """Find the pace by doubling the calls until they fill a quarter of a block; warms caches as it goes.
 
     Parameters
@@ -187,11 +187,11 @@ def _calibrate(call: Work, setup: Work | None, block_length: float, longest: flo
         whole = clock.wall() - start
         if elapsed >= min(block_length / 4, SECOND) or whole >= longest / 4:
             per_call, per_whole = max(elapsed, 1) / calls, max(whole, 1) / calls
-            return _Pace(per_call, per_whole, max(1, round(min(block_length / per_call, longest / per_whole))))
+            return Pace(per_call, per_whole, max(1, round(min(block_length / per_call, longest / per_whole))))
         calls *= 2
 
 
-def _block(call: Work, setup: Work | None, timings: Timings) -> Work:
+def timed_block(call: Work, setup: Work | None, timings: Timings) -> Work:
     """Return a function that times one block and keeps it."""
     calls, latencies, now, cpu_now = timings.calls, timings.latencies, clock.wall, clock.cpu
 

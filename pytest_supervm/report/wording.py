@@ -141,7 +141,9 @@ def family(results: Results) -> str:
 
 
 def kept_runs(against: Against) -> str:
-    """Say how many runs the baseline holds, and how many of them this machine may be compared with."""
+    """Say how many runs the baseline holds and how many of them count here, or what was measured live."""
+    if against.commit is not None:
+        return f"merge base {against.commit[:7]}, {count(against.launches, 'launch pair')}"
     runs = count(against.runs, "kept run")
     if against.runs == against.runs_of_this_machine:
         return f"{runs} of this machine"

@@ -1,0 +1,316 @@
+"""A child of the duel: a pytest that collects like its parent, and then runs and times what the parent says.
+
+The child imports the laboratory from where the parent has it, so that the instrument is the same on both sides even
+where the project under test is the laboratory; only then do the sources of its own tree come first on the path. It
+tells the parent of every project module that came from elsewhere.
+
+It never decides when to measure: between two turns it waits on its pipe, and when that closes it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import hashlib
+import inspect
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pytest_supervm
+from pytest_supervm import cases, census
+from pytest_supervm.duel.wire import (
+    Begin,
+    Brief,
+    Channel,
+    Closed,
+    Collected,
+    Command,
+    Done,
+    Found,
+    Ready,
+    Timed,
+    Turn,
+)
+from pytest_supervm.measure import blocks, clock, resources
+from pytest_supervm.measure.instrument import Instrument
+from pytest_supervm.model import Metric
+
+QUIET = {
+    "collectonly": False,
+    "dist": "no",
+    "durations": None,
+    "failedfirst": False,
+    "lf": False,
+    "looponfail": False,
+    "maxfail": 0,
+    "newfirst": False,
+    "numprocesses": None,
+    "setuponly": False,
+    "setupplan": False,
+    "setupshow": False,
+    "stepwise": False,
+    "trace": False,
+    "tx": [],
+    "usepdb": False,
+    "xmlpath": None,
+}
+"""What is the parent's business, as options of pytest and xdist in ``config.option`` that leave it to the parent."""
+
+OVER = 64
+"""Exit status of a child that has done its work. It is none of pytest's, which then sums nothing up: that can take
+seconds, where plugins load what they need for their part."""
+
+PR_SET_PDEATHSIG = 1
+"""Option of prctl (man 2 prctl): the signal that this process gets when its parent dies."""
+
+
+def main(reading: int, writing: int) -> None:
+    """Be a child: take the brief, run pytest, and exit with its status.
+
+    Parameters
+    ----------
+    reading, writing
+        Inherited file descriptors of the pipes.
+    """
+    for fd in (reading, writing):
+        os.set_inheritable(fd, False)
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    pytest_supervm.__doc__ = "PYTEST_DONT_REWRITE"  # else pytest warns that it came too late for that
+    channel = Channel(reading, writing, Command)
+    brief = channel.receive()
+    sys.exit(pytest.main(brief.args, plugins=[Child(channel, brief)]))
+
+
+class Child:
+    """The plugin that makes a pytest a child of the duel."""
+
+    def __init__(self, channel: Channel, brief: Brief) -> None:
+        self.channel = channel
+        self.brief = brief
+        self.only: list[str] = []
+        self.broken: dict[str, str] = {}
+        self.unimportable: dict[str, str] = {}
+        self.reports: list[dict[str, Any]] = []
+        self.looked_at: set[str] = set()
+
+    # Collecting like the parent.
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_cmdline_parse(self) -> Generator[None, pytest.Config, pytest.Config]:
+        config = yield
+        for name in vars(config.option):
+            if name in QUIET:
+                setattr(config.option, name, QUIET[name])
+            elif name.startswith("supervm"):
+                setattr(config.option, name, None)
+        config.args = list(self._places(config))
+        return config
+
+    def _places(self, config: pytest.Config) -> Iterator[str]:
+        """Yield the arguments that exist on this side; a single test becomes its file, and is picked out later."""
+        for argument in config.args:
+            path, separator, _ = argument.partition("::")
+            if not (config.invocation_params.dir / path).exists() and not config.option.pyargs:
+                continue
+            if separator:
+                relative = os.path.relpath(config.invocation_params.dir / path, config.rootpath)
+                self.only.append(Path(relative).as_posix() + argument[len(path) :])
+            else:
+                self.only.append("")
+            yield path
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        self.config = config
+        config.stash[cases.INSTRUMENTS] = self
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [item for item in items if any(_within(item.nodeid, place) for place in self.only)]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(
+        self, collector: pytest.Collector
+    ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+        report = yield
+        if report.failed:
+            self.broken[collector.nodeid] = str(report.longrepr).strip().splitlines()[-1]
+            call: pytest.CallInfo[object] | None = getattr(report, "call", None)
+            cause = call.excinfo.value.__cause__ if call and call.excinfo else None
+            if isinstance(cause, ImportError) and cause.name:
+                self.unimportable[cause.name] = f"cannot be imported ({cause})"
+        return report
+
+    # Running what the parent says.
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        items = {item.nodeid: item for item in session.items if census.measures(item)}
+        gc.collect()
+        gc.freeze()  # what stays for good, so that collections between cases need not look at it
+        with contextlib.suppress(Closed):
+            self.channel.send(Collected([_found(item) for item in items.values()], self.broken, self.strays()))
+            while True:
+                command = self.channel.receive()
+                self.reports = []
+                item, following = items[command.nodeid], items.get(command.following)
+                session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+                self.channel.send(Done(self.reports, self.strays()))
+        pytest.exit("the duel is over", returncode=OVER)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        cases.attach(item, report)
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.reports.append(self.config.hook.pytest_report_to_serializable(config=self.config, report=report))
+
+    def instrument(self, item: pytest.Item) -> Instrument:
+        """Return the instrument for one test's case."""
+        item.stash[cases.MEASURE] = instrument = Contender(self.channel, self.brief.block, self.brief.metrics)
+        return instrument
+
+    def strays(self) -> dict[str, str]:
+        """Return the project's modules that since came from outside this side's tree, or could not be imported.
+
+        A module is the project's if one of its name lies in this side's sources, or if it came from the other tree.
+        """
+        own = set(_names(self.brief.sources))
+        new = {name: module for name, module in list(sys.modules.items()) if name not in self.looked_at}
+        self.looked_at |= set(new)
+        found = {name: (None, reason) for name, reason in self.unimportable.items()} | dict(
+            _elsewhere(new, self.brief.tree)
+        )
+        return {
+            name: reason
+            for name, (file, reason) in found.items()
+            if name.partition(".")[0] in own or (file is not None and _lies_in(file, self.brief.other))
+        }
+
+
+class Contender(Instrument):
+    """Measures as any instrument does, but for the blocks, which it times in turns with the other side."""
+
+    def __init__(self, channel: Channel, block: float, metrics: dict[str, Metric]) -> None:
+        super().__init__(least=0, most=0, metrics=metrics)
+        self._channel = channel
+        self._block = block
+
+    def _time(self, call: blocks.Work, setup: blocks.Work | None, progress: blocks.Progress) -> blocks.Timings:
+        del progress  # the parent knows it better
+        with resources.settled_heap() as collector, _affinity() as pin:
+            cpu, wall, delay = clock.cpu(), clock.wall(), resources.run_delay() or 0
+            pace = blocks.calibrate(call, setup, self._block, 4 * self._block)
+            busy = clock.cpu() - cpu + (resources.run_delay() or 0) - delay
+            self._say(Ready(pace.call, busy / (clock.wall() - wall)))
+            command = self._hear()
+            timings = blocks.Timings(1, stamped=setup is not None)
+            if isinstance(command, Begin):
+                pin(command.core)
+                timings = blocks.Timings(command.calls, stamped=command.stamped or setup is not None)
+                if command.calls > 1:  # once more, warm, and where the other blocks will be
+                    blocks.timed_block(call, setup, blocks.Timings(command.calls, timings.stamped))()
+                self._say(Ready(pace.call, 1))
+                while isinstance(self._hear(), Turn):
+                    self._say(_timed(blocks.timed_block(call, setup, timings), timings))
+            if not timings.wall:
+                blocks.timed_block(call, setup, timings)()
+        self.conditions |= {
+            "blocks": f"{len(timings.wall)} of {timings.calls} calls each, in turns with the other side",
+            "garbage collector": collector,
+            "clock": str(clock.inspect()),
+        }
+        return timings
+
+    def _say(self, reply: Ready | Timed) -> None:
+        with _or_leave():
+            self._channel.send(reply)
+
+    def _hear(self) -> Command:
+        with _or_leave():
+            command: Command = self._channel.receive()
+            return command
+
+
+@contextlib.contextmanager
+def _or_leave() -> Iterator[None]:
+    """End pytest, fixtures and all, when nobody listens any more."""
+    try:
+        yield
+    except Closed:
+        pytest.exit("the laboratory has gone", returncode=pytest.ExitCode.INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _affinity() -> Iterator[Callable[[int | None], None]]:
+    """Let the work be pinned to one core, and free it again."""
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+
+    def pin(core: int | None) -> None:
+        if core is not None:
+            os.sched_setaffinity(0, {core})
+
+    try:
+        yield pin
+    finally:
+        if before is not None:
+            os.sched_setaffinity(0, before)
+
+
+def _timed(block: blocks.Work, timings: blocks.Timings) -> Timed:
+    """Time a block, and watch what the scheduler made of it."""
+    switches, delay = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw, resources.run_delay() or 0
+    block()
+    waited = (resources.run_delay() or 0) - delay
+    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - switches
+    return Timed(timings.wall[-1], timings.cpu[-1], waited, switches)
+
+
+def _found(item: pytest.Item) -> Found:
+    """Describe a test; its source is what is written, decorators included, without its indentation."""
+    try:
+        source = inspect.getsource(inspect.unwrap(item.function))  # type: ignore[attr-defined]  # else AttributeError
+    except (AttributeError, OSError, TypeError):
+        source = ""
+    text = "\n".join(line.strip() for line in source.splitlines())
+    return Found(item.nodeid, cases.location(item), hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def _within(nodeid: str, place: str) -> bool:
+    """Tell whether a test is the place, or lies in it."""
+    return nodeid == place or nodeid.startswith((f"{place}::", f"{place}[")) or not place
+
+
+def _names(sources: Iterable[str]) -> Iterator[str]:
+    """Yield the top-level modules and packages that lie in the folders."""
+    for folder in map(Path, sources):
+        for entry in folder.iterdir():
+            if entry.suffix in (".py", ".so") or next(entry.glob("__init__.*"), None):
+                yield entry.name.partition(".")[0]
+
+
+def _elsewhere(modules: Mapping[str, object], tree: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield the modules that were loaded from files outside the tree, with file and sentence.
+
+    What is installed in an environment inside the tree is outside. The laboratory is the parent's, on both sides.
+    """
+    for name, module in modules.items():
+        file = getattr(module, "__file__", None)
+        if isinstance(file, str) and not _lies_in(file, tree) and name.partition(".")[0] != "pytest_supervm":
+            yield name, (file, f"was loaded from {file}")
+
+
+def _lies_in(file: str, tree: str) -> bool:
+    real = Path(file).resolve()
+    installed = {"site-packages", "dist-packages"}.intersection(real.parts)
+    return Path(tree).resolve() in real.parents and not installed

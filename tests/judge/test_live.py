@@ -1,0 +1,148 @@
+"""Looks at launch pairs: what the level promises, and what the order and the direction of figures do not change."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from pytest_supervm.judge.live import LOOKS, SPREAD_FLOOR, Jury, effects, estimate, one_busy_thread
+from pytest_supervm.model import Case, Location, Metric, Series, Verdict
+
+LEVEL = 0.01
+THRESHOLD = math.log(1.05)
+HARMFUL = {Verdict.REGRESSED, Verdict.SLOWER}
+MIRROR = {Verdict.REGRESSED: Verdict.IMPROVED, Verdict.IMPROVED: Verdict.REGRESSED}
+
+
+def keys(cases):
+    return [(f"test_{number}", "throughput") for number in range(cases)]
+
+
+def tried(sample, level=LEVEL):
+    """Hold all looks over log ratios of shape (cases, launches); only what is open sees the later ones."""
+    jury = Jury(dict.fromkeys(keys(len(sample)), THRESHOLD), level)
+    for look in LOOKS:
+        jury.look({key: list(values[:look]) for key, values in zip(keys(len(sample)), sample, strict=True)})
+    return jury
+
+
+def alarms(draw, cases, gates, level):
+    rng = np.random.default_rng(cases)
+    found = (tried(draw(rng, (cases, LOOKS[-1])), level) for _ in range(gates))
+    return sum(any(decision.rejected for decision in jury.decisions.values()) for jury in found)
+
+
+def normal(rng, shape):
+    return rng.normal(0, 0.02, shape)
+
+
+def heavy(rng, shape):
+    return 0.02 * rng.standard_t(3, shape)
+
+
+def unequal(rng, shape):
+    return rng.normal(0, np.exp(rng.uniform(math.log(0.002), math.log(0.1), (shape[0], 1))), shape)
+
+
+def shared(rng, shape):
+    return rng.normal(0, 0.02, (1, shape[1])) + rng.normal(0, 0.002, shape)
+
+
+def tied(rng, shape):
+    return 0.01 * np.round(rng.normal(0, 0.4, shape))
+
+
+@pytest.mark.parametrize("draw", [normal, heavy, unequal, shared, tied])
+@pytest.mark.parametrize(("cases", "gates"), [(1, 400), (6, 200)])
+def test_unchanged_code_is_rejected_no_more_often_than_the_level_with_all_looks(draw, cases, gates):
+    level = 0.05  # where a simulation of this size has something to count
+    assert alarms(draw, cases, gates, level) <= binom.ppf(0.999, gates, level)
+
+
+def test_looks_without_spending_break_the_promise():
+    rng = np.random.default_rng(1)
+    gates = [rng.normal(0, 0.02, LOOKS[-1]) for _ in range(400)]
+    found = sum(any(estimate(gate[:look]).p_value < 0.05 for look in LOOKS) for gate in gates)
+    assert found > binom.ppf(0.999, 400, 0.05)
+
+
+def test_a_slowdown_is_caught():
+    rng = np.random.default_rng(2)
+    found = [tried(rng.normal([[math.log(1.08)], *[[0.0]] * 5], 0.01, (6, 48))) for _ in range(100)]
+    assert sum(jury.decisions[keys(1)[0]].verdict is Verdict.REGRESSED for jury in found) >= 99
+
+
+def test_what_is_decided_keeps_the_interval_that_decided():
+    rng = np.random.default_rng(3)
+    sample = rng.normal(0, [[0.001], [0.2]], (2, 48))
+    jury = tried(sample)
+    quiet, noisy = (jury.decisions[key] for key in keys(2))
+    assert (quiet.verdict, quiet.launches) == (Verdict.EQUIVALENT, 6)
+    assert (noisy.verdict, noisy.launches) == (Verdict.INCONCLUSIVE, 48)
+
+
+@given(st.lists(st.floats(-1, 1), min_size=2, max_size=48), st.randoms())
+def test_an_estimate_knows_no_order_and_turns_with_the_direction(sample, random):
+    one, mirrored = estimate(sample), estimate([-value for value in sample])
+    random.shuffle(sample)
+    assert estimate(sample) == one
+    assert mirrored.effect == pytest.approx(-one.effect, abs=1e-12)
+    assert mirrored.error == pytest.approx(one.error)
+    assert mirrored.df == one.df
+
+
+@given(st.lists(st.floats(-0.3, 0.3), min_size=48, max_size=48))
+def test_regressed_and_improved_are_mirrors(sample):
+    for launches in LOOKS:
+        one, other = (
+            tried([[sign * value for value in sample[:launches]] * (48 // launches)]).decisions[keys(1)[0]].verdict
+            for sign in (1, -1)
+        )
+        if Verdict.SLOWER not in (one, other):
+            assert MIRROR.get(one, one) is other
+
+
+def test_equal_ratios_are_no_certainty():
+    same = estimate([0.0] * 6)
+    assert same.error == pytest.approx(SPREAD_FLOOR / math.sqrt(6))
+    assert estimate([0.0] * 5 + [1e-9]).error == same.error
+
+
+def test_from_twelve_launches_on_a_lone_bad_second_is_left_out():
+    quiet = [0.001 * (-1) ** number for number in range(12)]
+    assert estimate([*quiet[:-1], 5.0]).effect == pytest.approx(0, abs=0.001)
+
+
+def test_a_pair_that_fell_at_an_earlier_look_keeps_its_step():
+    (first, second), level = keys(2), 0.01
+    jury = Jury(dict.fromkeys((first, second), THRESHOLD), level)
+    noise = [0.01, -0.01, 0.02, -0.02, 0.015, -0.015]
+    jury.look({first: [0.5 + value / 10 for value in noise], second: [4 * value for value in noise]})
+    assert jury.open == [second]
+    jury.look({second: [4 * value for value in noise * 2]})
+    assert jury.decisions[second].alpha == level / 4
+
+
+def a_case(wall, cpu):
+    speed = Series(metric=Metric("throughput", "op/s", "higher"), launches=(tuple(wall),))
+    cost = Series(metric=Metric("cpu_time", "s/op", "lower"), launches=(tuple(cpu),))
+    return Case(id="t", location=Location("t.py", 1), series=(speed, cost))
+
+
+def test_an_effect_is_the_median_over_turns_turned_so_that_positive_is_worse():
+    before, after = a_case([100, 200, 400], [3, 3, 3]), a_case([90, 180, 40], [3, 6, 6])
+    assert effects([(before, after)], by_cpu=False)["throughput"] == [pytest.approx(math.log(1 / 0.9))]
+    assert effects([(before, after)], by_cpu=True)["throughput"] == [pytest.approx(math.log(2))]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "delay", "switches", "alone"),
+    [(100, 0, 0, True), (60, 40, 0, True), (60, 0, 0, False), (190, 0, 0, False), (100, 0, 1, False)],
+)
+def test_one_busy_thread_waits_for_nothing_but_a_core(cpu, delay, switches, alone):
+    assert one_busy_thread([100] * 3, [cpu] * 3, [delay] * 3, [0, 0, switches]) is alone
