@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if settings.is_active(config):
         laboratory = _laboratory(config)
         config.pluginmanager.register(Hooks(laboratory), "supervm-hooks")
-        if laboratory.opponent is not None:
+        if laboratory.settings.ref is not None:
             config.pluginmanager.register(DuelHooks(laboratory), "supervm-duel-hooks")
         if any(map(config.pluginmanager.hasplugin, PYTEST_BENCHMARK)):
             from pytest_supervm.adopt import Adoption

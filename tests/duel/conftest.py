@@ -77,6 +77,9 @@ def repository(project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Repo
     temporary = tmp_path / "t"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
+    runtime = tmp_path / "r"
+    runtime.mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
     monkeypatch.setattr(tempfile, "tempdir", None)
     made = Repository(project, temporary)
