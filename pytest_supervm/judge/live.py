@@ -276,7 +276,9 @@ def judge(bouts: Iterable[Bout], jury: Jury, why_no_more: str) -> tuple[list[Row
     found = []
     for bout in bouts:
         found += [_row(bout, series, jury, why_no_more) for series in bout.case.series]
-        found += _absent_metrics(bout)
+        if bout.baseline is not None:
+            reason = "the merge base has this metric and its test no longer records it"
+            found += rows.absent_metrics(bout.case, bout.baseline, bout.policies, reason)
     return sorted(found, key=rows.badness), Family(len(jury.family), jury.level)
 
 
@@ -350,26 +352,3 @@ def _verdict(
     if min(series.value, old) <= 0 or len(series.launches) > 1:
         return Verdict.INCONCLUSIVE, "a value of zero or below has no ratio: give this metric a limit instead"
     return Verdict.INCONCLUSIVE, f"one launch pair does not show how launches differ; {why_no_more}"
-
-
-def _absent_metrics(bout: Bout) -> list[Row]:
-    """One blocking row for each figure that a policy asks for, and that only the merge base has."""
-    return [
-        Row(
-            id=bout.case.id,
-            location=bout.case.location,
-            verdict=Verdict.MISSING,
-            reason="the merge base has this metric and its test no longer records it",
-            metric=series.metric.name,
-            unit=series.metric.unit,
-            better=series.metric.better,
-            baseline=series.value,
-            threshold=policy.threshold,
-            limit=policy.limit,
-            action=Action.BLOCK,
-        )
-        for series in (bout.baseline.series if bout.baseline else ())
-        if series.value is not None
-        and bout.case.get(series.metric.name) is None
-        and (policy := bout.policies.get(series.metric.name, NO_POLICY)) != NO_POLICY
-    ]

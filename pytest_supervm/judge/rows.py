@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from pytest_supervm import units
-from pytest_supervm.judge.policy import Policy
-from pytest_supervm.model import Action, Better, Metric, Row, Verdict
+from pytest_supervm.judge.policy import NO_POLICY, Policy
+from pytest_supervm.model import Action, Better, Case, Metric, Row, Verdict
 
 BADNESS = [
     Verdict.REGRESSED,
@@ -58,6 +59,29 @@ def limit(policy: Policy, value: float | None, metric: Metric) -> tuple[bool, st
         side = "over" if lower_is_better else "below"
         return True, f"{units.quantity(value, metric.unit)} is {side} its limit of {shown}"
     return False, f"within its limit of {shown}"
+
+
+def absent_metrics(case: Case, kept: Case, policies: Mapping[str, Policy], reason: str) -> list[Row]:
+    """Return a blocking row for each figure that a policy asks for, that the baseline has and that this run lacks."""
+    return [
+        Row(
+            id=case.id,
+            location=case.location,
+            verdict=Verdict.MISSING,
+            reason=reason,
+            metric=series.metric.name,
+            unit=series.metric.unit,
+            better=series.metric.better,
+            baseline=series.value,
+            threshold=policy.threshold,
+            limit=policy.limit,
+            action=Action.BLOCK,
+        )
+        for series in kept.series
+        if series.value is not None
+        and case.get(series.metric.name) is None
+        and (policy := policies.get(series.metric.name, NO_POLICY)) != NO_POLICY
+    ]
 
 
 def shown_threshold(policy: Policy, what: Action | None) -> float | None:

@@ -26,6 +26,8 @@ from pytest_supervm.model import Action, Case, Family, History, Metric, Row, Run
 if TYPE_CHECKING:
     from pytest_supervm.judge.estimate import Estimate, Spread
 
+NO_LONGER_RECORDED = "the baseline has this metric and its test no longer records it; save a new run to accept that"
+
 OTHER_MACHINE = "other machine"
 """The reason where all kept runs are from other machines: their figures are shown and say nothing about this one."""
 
@@ -127,7 +129,7 @@ def judge(
             if case_id not in measured:
                 found.append(absent(kept, selection))
             elif measured[case_id].measured:
-                found += _absent_metrics(measured[case_id], kept, policies.get(case_id, {}))
+                found += rows.absent_metrics(measured[case_id], kept, policies.get(case_id, {}), NO_LONGER_RECORDED)
     found.sort(key=rows.badness if history is not None else rows.effect_on_gate)
     return tuple(found), Family(len(family), level)
 
@@ -287,26 +289,3 @@ def _unmeasured(case: Case) -> Row:
     """One row stands for a case of which nothing could be measured."""
     reason = next((series.unmeasured for series in case.series if series.unmeasured), "nothing was measured")
     return Row(id=case.id, location=case.location, verdict=Verdict.UNMEASURED, reason=reason)
-
-
-def _absent_metrics(case: Case, kept: Case, policies: Policies) -> list[Row]:
-    """One blocking row for each figure that a policy asks for, that the baseline has and that this run did not take."""
-    return [
-        Row(
-            id=case.id,
-            location=case.location,
-            verdict=Verdict.MISSING,
-            reason="the baseline has this metric and its test no longer records it; save a new run to accept that",
-            metric=series.metric.name,
-            unit=series.metric.unit,
-            better=series.metric.better,
-            baseline=series.value,
-            threshold=policy.threshold,
-            limit=policy.limit,
-            action=Action.BLOCK,
-        )
-        for series in kept.series
-        if series.value is not None
-        and case.get(series.metric.name) is None
-        and (policy := policies.get(series.metric.name, NO_POLICY)) != NO_POLICY
-    ]
