@@ -129,7 +129,8 @@ class Laboratory:
         kept = f" ({len(self.history.runs)} kept runs)" if self.history else ""
         if self.opponent is not None:
             against = f", live against {self.settings.baseline}, at the merge base {self.opponent.commit[:7]}"
-        lines = [f"supervm: measuring, at least {self.settings.time:g} s a case{against}{kept}"]
+        least = self.settings.least if self.opponent is None else self.settings.duel_least
+        lines = [f"supervm: measuring, at least {least:g} s a case{against}{kept}"]
         if isinstance(self.turnstile, TurnstileError):
             lines.append(f"supervm: nothing keeps other measurements away from these: {self.turnstile}")
         return lines
@@ -189,7 +190,7 @@ class Laboratory:
         """Return the instrument for one test's case."""
         judged = [name for name, policy in self.policies(self.policy_of(item)).items() if policy != NO_POLICY]
         instrument = Instrument(
-            least=self.settings.time,
+            least=self.settings.least,
             most=self.settings.max_time,
             wanted=[QUANTILES[name] for name in judged if name in QUANTILES],
             metrics=self.metrics,
@@ -253,7 +254,7 @@ class Laboratory:
                 candidate.moved("baseline", ground.tree, ground.scratch / "old"),
                 policies={nodeid: self.policies(table) for nodeid, (_, table) in self.postponed.items()},
                 level=self.settings.level,
-                least=self.settings.time,
+                least=self.settings.duel_least,
                 budget=self.settings.budget,
                 metrics=self.metrics,
                 replay=self._replay,

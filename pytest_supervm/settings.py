@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 GIT = "git:"
 STORED = "stored:"
 """Beginnings of ``--supervm-baseline`` that say where the baseline comes from; without one it is kept."""
+
+TIME = 1.0
+"""Least seconds of timed work per case, unless somebody says otherwise."""
+
+DUEL_TIME = 0.2
+"""The same in a duel, on each side until the first look. It is spread over launches, and launches differ by more than
+the blocks of one do: longer blocks would take time from further launches."""
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|min|h)?")
 SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -50,7 +57,7 @@ class Settings:
     level
         Family-wise error level of the gate.
     time
-        Least seconds of timed work per case.
+        Least seconds of timed work per case; None for `TIME`, or `DUEL_TIME` in a duel.
     max_time
         Seconds per case after which no further samples are taken for a quantile.
     wait
@@ -70,7 +77,7 @@ class Settings:
     strict: bool = False
     store: str = "baselines"
     level: float = 0.01
-    time: float = 1.0
+    time: float | None = None
     max_time: float = 5.0
     wait: float = 600.0
     budget: float | None = None
@@ -81,6 +88,16 @@ class Settings:
     def ref(self) -> str | None:
         """The git ref to duel with, None when the baseline is none or a kept one."""
         return self.baseline.removeprefix(GIT) if self.baseline is not None and self.baseline.startswith(GIT) else None
+
+    @property
+    def least(self) -> float:
+        """Least seconds of timed work per case, where tests are measured in the process that runs them."""
+        return TIME if self.time is None else self.time
+
+    @property
+    def duel_least(self) -> float:
+        """The same in a duel."""
+        return DUEL_TIME if self.time is None else self.time
 
     @property
     def kept(self) -> str | None:
@@ -111,7 +128,10 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption("--supervm-strict", action="store_true", help="Fail on a warning or an inconclusive gate too.")
     group.addoption("--supervm-store", metavar="FOLDER", help="Where baselines are kept (default: baselines).")
     group.addoption(
-        "--supervm-time", metavar="DURATION", help="Least timed work per case, such as 500ms or 2s (default: 1s)."
+        "--supervm-time",
+        metavar="DURATION",
+        help="Least timed work per case, such as 500ms or 2s (default: 1s; in a live comparison 200ms on each side, "
+        "spread over the first launches).",
     )
     group.addoption(
         "--supervm-max-time",
@@ -217,5 +237,6 @@ def seconds(text: object, where: str) -> float:
 
 def as_text(settings: Settings) -> dict[str, str]:
     """Return what shaped the measuring, for the run's record."""
-    shaping = ("time", "max_time") if settings.ref is None else ("time", "baseline")
-    return {item.name: str(getattr(settings, item.name)) for item in fields(settings) if item.name in shaping}
+    if settings.ref is not None:
+        return {"time": str(settings.duel_least), "baseline": str(settings.baseline)}
+    return {"time": str(settings.least), "max_time": str(settings.max_time)}

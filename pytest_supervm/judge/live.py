@@ -13,7 +13,10 @@ There are looks after `LOOKS` launches. Look k spends level * 2**-k, so that all
 level; at each, Holm's procedure is applied to the family, which is fixed at the first. A pair that was rejected at an
 earlier look stays rejected and its step stays taken: when the first true null falls at look k, only false ones have
 fallen before, so it was held against at most level * 2**-k over the number of true nulls. A pair that is decided keeps
-the interval that decided it.
+the interval that decided it, except an equivalent one whose estimate is beyond `verdict.NEGLIGIBLE`: without the exception,
+one in three slowdowns of 3 % would be waved through as "less than 5 %" at the first look that is sure of that, and
+never be called slower. Equal code pays little for it, since its estimates are seldom there; for symmetry, gains are
+measured on too.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from pytest_supervm.judge import rows
 from pytest_supervm.judge.estimate import Estimate
 from pytest_supervm.judge.family import holm
 from pytest_supervm.judge.policy import NO_POLICY, Policy
-from pytest_supervm.judge.verdict import decide
+from pytest_supervm.judge.verdict import NEGLIGIBLE, decide
 from pytest_supervm.model import Action, Case, Family, Row, Series, Verdict
 
 LOOKS = (6, 12, 24, 48)
@@ -79,6 +82,17 @@ class Decision:
         """Whether the interval excludes that nothing changed."""
         return self.estimate.p_value <= self.alpha
 
+    @property
+    def open(self) -> bool:
+        """Whether more launches may tell more: no verdict yet, or equivalent where the estimate is worth a word.
+
+        An interval that lies inside the threshold excludes a regression and may still hold a slowdown that is real:
+        as long as the estimate says so, it is measured on.
+        """
+        if self.verdict is Verdict.EQUIVALENT:
+            return abs(self.estimate.effect) > NEGLIGIBLE
+        return self.verdict is Verdict.INCONCLUSIVE
+
 
 @dataclass(slots=True)
 class Jury:
@@ -93,7 +107,7 @@ class Jury:
     family
         Fixed at the first look: those with a threshold and an estimate.
     decisions
-        By case and metric; an inconclusive one is replaced at the next look.
+        By case and metric; one that is open is replaced at the next look, but no verdict by none.
     looks
         How many have been held.
     """
@@ -116,24 +130,26 @@ class Jury:
         if self.looks == 1:
             self.family = tuple(key for key in self.thresholds if len(samples.get(key, ())) > 1)
         estimates = {key: estimate(samples[key]) for key in self.open if len(samples.get(key, ())) > 1}
-        p_values = [estimates[key].p_value if key in estimates else float(not self._fell(key)) for key in self.family]
+        p_values = [
+            0.0 if self._fell(key) else estimates[key].p_value if key in estimates else 1.0 for key in self.family
+        ]
         for key, alpha in zip(self.family, holm(p_values, self.level * 0.5**self.looks), strict=True):
             if key in estimates:
                 found = estimates[key]
                 verdict = decide(found.effect, found.interval(alpha), self.thresholds[key])
-                self.decisions[key] = Decision(found, alpha, verdict, len(samples[key]))
+                if verdict is not Verdict.INCONCLUSIVE or not self._is_equivalent(key):
+                    self.decisions[key] = Decision(found, alpha, verdict, len(samples[key]))
 
     @property
     def open(self) -> list[Key]:
-        """Members of the family that are not decided."""
-        return [
-            key
-            for key in self.family
-            if key not in self.decisions or self.decisions[key].verdict is Verdict.INCONCLUSIVE
-        ]
+        """Members of the family that are measured again: not decided, or decided with something still to be said."""
+        return [key for key in self.family if key not in self.decisions or self.decisions[key].open]
 
     def _fell(self, key: Key) -> bool:
         return key in self.decisions and self.decisions[key].rejected
+
+    def _is_equivalent(self, key: Key) -> bool:
+        return key in self.decisions and self.decisions[key].verdict is Verdict.EQUIVALENT
 
 
 def estimate(effects: Sequence[float]) -> Estimate:

@@ -77,6 +77,22 @@ def test_a_slowdown_is_caught():
     assert sum(jury.decisions[keys(1)[0]].verdict is Verdict.REGRESSED for jury in found) >= 99
 
 
+@pytest.mark.parametrize("spread", [0.004, 0.008, 0.015])
+def test_a_slowdown_below_the_threshold_is_not_waved_through_as_equivalent(spread):
+    rng = np.random.default_rng(4)
+    found = [tried(rng.normal([[math.log(1.03)], *[[0.0]] * 5], spread, (6, 48))) for _ in range(60)]
+    assert sum(jury.decisions[keys(1)[0]].verdict is Verdict.SLOWER for jury in found) >= 58
+
+
+def test_a_verdict_is_not_taken_back_for_none():
+    (key,) = keys(1)
+    jury = Jury({key: THRESHOLD}, LEVEL)
+    jury.look({key: (first := [0.004, 0.024, 0.006, 0.026, 0.002, 0.022])})
+    assert jury.open == [key], "it may be slower yet"
+    jury.look({key: [*first, *(0.3 * (-1) ** number for number in range(6))]})
+    assert (jury.decisions[key].verdict, jury.decisions[key].launches) == (Verdict.EQUIVALENT, 6)
+
+
 def test_what_is_decided_keeps_the_interval_that_decided():
     rng = np.random.default_rng(3)
     sample = rng.normal(0, [[0.001], [0.2]], (2, 48))
