@@ -41,7 +41,7 @@ LOG = Path(__file__).with_suffix(".jsonl")
 
 PIECES = 100
 CASES = ("loop", "sort", "dict", "json", "regex", "hash")
-SUITE = '''
+SUITE = """
 import hashlib, json, pathlib, re
 import pytest
 
@@ -81,7 +81,7 @@ def work(request):
 
 def test_case(work, METER):
     METER(work)
-'''
+"""
 SETTINGS = """
 [tool.supervm.policy]
 throughput = { warn = "5%", block = "5%" }
@@ -152,20 +152,20 @@ class Arena:
         trees = self.git("worktree", "list", "--porcelain").count("worktree ") - 1
         notes = [str(path) for path in (self.folder / ".git").glob("supervm/*")]
         places = [path for place in (self.temporary, self.cache / "pytest-supervm") for path in place.glob("*")]
-        drafts = [path for path in self.folder.glob("*") if "results" in path.name and path.suffix not in (".json", ".html")]
+        drafts = self.folder.glob(".results*")
         return [*(["a worktree"] * trees), *notes, *map(str, places), *map(str, drafts)]
 
 
 @contextmanager
 def neighbour(seed: int) -> Iterator[None]:
     """Have a noisy neighbour: bursts of one or two busy processes, for random times, that compute or stream memory."""
-    process = subprocess.Popen([sys.executable, __file__, "--be-noisy", str(seed)])
+    process = psutil.Popen([sys.executable, __file__, "--be-noisy", str(seed)])
     try:
         yield
     finally:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-        process.kill()
+        process.suspend()
+        for busy in [*process.children(recursive=True), process]:
+            busy.kill()
         process.wait()
 
 
@@ -197,7 +197,11 @@ def play(arena: Arena, kind: str, number: int) -> dict[str, Any]:
     else:
         results = arena.gate()
     rows = {
-        row["id"].partition("[")[2].rstrip("]"): [row["verdict"], *_round(row["effect"], *(row["interval"] or ())), row["launches"]]
+        row["id"].partition("[")[2].rstrip("]"): [
+            row["verdict"],
+            *_round(row["effect"], *(row["interval"] or ())),
+            row["launches"],
+        ]
         for row in results["cases"]
         if row["metric"] == "throughput"
     }
@@ -211,9 +215,10 @@ def _round(*values: float | None) -> list[float | None]:
 
 def _plain(arena: Arena, kind: str) -> dict[str, Any]:
     """Compare a session with the one of unchanged code before it, as people do with pytest-benchmark alone."""
-    storage = f"--benchmark-storage=file://{arena.temporary / 'benchmarks'}"
+    folder = arena.folder.parent / "benchmarks"
+    storage = f"--benchmark-storage=file://{folder}"
     more = json.loads((arena.folder / "more.json").read_text())
-    if not (arena.temporary / "benchmarks").exists():
+    if not folder.exists():
         arena.set_more({})
         arena.run("plain", "-p", "no:supervm", storage, "--benchmark-save=equal")
         arena.set_more(more)
@@ -283,7 +288,9 @@ def table(log: Sequence[dict[str, Any]]) -> list[list[str]]:
     rows = []
     for words, gates in (("quiet", quiet), ("beside a noisy neighbour", noisy), ("both", quiet + noisy)):
         if gates:
-            rows.append([f"equal code, {words}: a case `regressed` or `slower`", share(sum(map(alarmed, gates)), len(gates))])
+            rows.append(
+                [f"equal code, {words}: a case `regressed` or `slower`", share(sum(map(alarmed, gates)), len(gates))]
+            )
     for words, gates in (("quiet", quiet), ("beside a noisy neighbour", noisy)):
         if gates:
             inconclusive = sum(gate["gate"] == "inconclusive" for gate in gates)
@@ -354,17 +361,24 @@ def main() -> None:
     tables.write(
         "gate_quality",
         "How good the live gate is",
-        "Gates of `pytest --supervm-baseline=git:main` over six CPU-bound cases, throughput judged at level 0.01 with a "
-        "threshold of 5 %. The noisy neighbour is bursts of one or two processes that compute or stream memory, of "
-        "random length. In the gates with more work one case in its turn has 108 or 103 pieces of work in place of 100. "
-        "pytest-benchmark compares each session with the one of equal code before it. Shares with exact 95 % intervals; "
-        "seconds of the whole command, median and middle half. Measured at "
+        "Gates of `pytest --supervm-baseline=git:main` over six CPU-bound cases, throughput judged at level 0.01 with "
+        "a threshold of 5 %. The noisy neighbour is bursts of one or two processes that compute or stream memory, of "
+        "random length. In the gates with more work one case in its turn has 108 or 103 pieces of work in place of "
+        "100. pytest-benchmark compares each session with the one of equal code before it. Shares with exact 95 % "
+        "intervals; seconds of the whole command, median and middle half. Measured at "
         + ", ".join(f"commit {commit} ({count} gates)" for commit, count in commits.items())
         + ".",
         ["what", "figure"],
         table(log),
     )
-    print("median seconds:", {k: statistics.median(v) for k in GATES if (v := [g["seconds"] for g in log if g["kind"] == k and "seconds" in g])})
+    print(
+        "median seconds:",
+        {
+            k: statistics.median(v)
+            for k in GATES
+            if (v := [g["seconds"] for g in log if g["kind"] == k and "seconds" in g])
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -150,9 +150,10 @@ def a_case(wall, cpu):
     return Case(id="t", location=Location("t.py", 1), series=(speed, cost))
 
 
-def test_an_effect_is_the_median_over_turns_turned_so_that_positive_is_worse():
-    before, after = a_case([100, 200, 400], [3, 3, 3]), a_case([90, 180, 40], [3, 6, 6])
-    assert effects([(before, after)], by_cpu=False)["throughput"] == [pytest.approx(math.log(1 / 0.9))]
+def test_an_effect_is_the_mean_of_the_middle_half_of_the_turns_turned_so_that_positive_is_worse():
+    before, after = a_case([100, 200, 400, 100], [3, 3, 3, 3]), a_case([90, 160, 40, 200], [3, 6, 12, 6])
+    by_wall = (math.log(1 / 0.9) + math.log(1 / 0.8)) / 2
+    assert effects([(before, after)], by_cpu=False)["throughput"] == [pytest.approx(by_wall)]
     assert effects([(before, after)], by_cpu=True)["throughput"] == [pytest.approx(math.log(2))]
 
 
