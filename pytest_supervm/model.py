@@ -329,7 +329,7 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
     damaged
         Lines of its file that cannot be read.
     commit
-        The merge base that was measured live, None for kept runs.
+        The commit that was measured live: the merge base, or what confirmed the kept runs; None without a duel.
     launches
         Launch pairs of the live comparison.
     """

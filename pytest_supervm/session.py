@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import pytest
 
+from pytest_supervm import rules
 from pytest_supervm.baselines import BaselineError, check_name, open_store
 from pytest_supervm.cases import MEASURE, ON_REPORT, attach, location
 from pytest_supervm.census import NOT_RUN, Census, is_whole, scope
 from pytest_supervm.judge import gate
+from pytest_supervm.judge.confirm import confirm, doubtful
 from pytest_supervm.judge.policy import DEFAULTS, NO_POLICY, Policy, PolicyError, merge, read
 from pytest_supervm.measure import provenance
 from pytest_supervm.measure.instrument import Instrument
@@ -51,6 +54,7 @@ from pytest_supervm.units import base_unit
 if TYPE_CHECKING:
     from pytest_supervm.duel.checkout import Opponent
     from pytest_supervm.duel.match import Match, Side
+    from pytest_supervm.judge.live import Policies
 
 VISIT = pytest.StashKey[Visit]()
 """On a test item while it runs: its stay in the room that measurements have to themselves."""
@@ -93,7 +97,8 @@ class Laboratory:
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self.config = config
-        self.settings = settings
+        self.rules = rules.of(settings, config.rootpath)
+        self.settings = settings = self.rules.settings
         self.started = datetime.datetime.now(datetime.UTC)
         self.census = Census()
         self.measured: dict[str, tuple[Case, PolicyTable]] = {}
@@ -117,7 +122,7 @@ class Laboratory:
         if is_worker(config):
             return
         if settings.kept is not None:
-            self.history = self.store.load(settings.kept)
+            self.history = self.rules.history(config.rootpath) or self.store.load(settings.kept)
         if settings.ref is not None:
             from pytest_supervm.duel import checkout
 
@@ -125,8 +130,11 @@ class Laboratory:
 
     def header(self) -> list[str]:
         """Say at the top of the output what this invocation does."""
-        against = f", judged against {self.history.name!r}" if self.history else ""
-        kept = f" ({len(self.history.runs)} kept runs)" if self.history else ""
+        against = kept = ""
+        if self.history is not None:
+            against, kept = f", judged against {self.history.name!r}", f" ({count(len(self.history.runs), 'kept run')})"
+            if self._is_a_branch_too(self.history.name):
+                kept += f"; the branch of that name is git:{self.history.name}"
         if self.opponent is not None:
             against = f", live against {self.settings.baseline}, at the merge base {self.opponent.commit[:7]}"
         least = self.settings.least if self.opponent is None else self.settings.duel_least
@@ -134,6 +142,11 @@ class Laboratory:
         if isinstance(self.turnstile, TurnstileError):
             lines.append(f"supervm: nothing keeps other measurements away from these: {self.turnstile}")
         return lines
+
+    def _is_a_branch_too(self, name: str) -> bool:
+        from pytest_supervm.duel import checkout
+
+        return checkout.is_commit(self.config.rootpath, f"refs/heads/{name}")
 
     # While tests are found.
 
@@ -228,39 +241,76 @@ class Laboratory:
         return item.nodeid in self.postponed
 
     def duel(self) -> None:
-        """Play the match, once the ordinary tests are done.
+        """Play the match, once the ordinary tests are done: the whole gate, or what kept runs leave in doubt.
 
         Raises
         ------
         SettingsError
             The other side cannot be checked out or run, or loads what is not its own.
         """
-        if self.opponent is None or not self.postponed or self.config.option.collectonly:
+        if self.config.option.collectonly or is_worker(self.config):
             return
+        if self.opponent is not None and self.postponed:
+            policies = {nodeid: self.policies(table) for nodeid, (_, table) in self.postponed.items()}
+            self.match = self._play(self.opponent, policies, self._replay)
+        elif self.history is not None and self.settings.confirms:
+            self._confirm()
+
+    def _confirm(self) -> None:
+        """Let a duel decide what kept runs leave in doubt; where it cannot be played, their verdict stands."""
+        from pytest_supervm.duel import checkout
+
+        rows, _ = self._kept_verdict
+        doubts = {case_id for case_id, _ in doubtful(rows)}
+        policies = {
+            nodeid: self.policies(table) for nodeid, (case, table) in self.measured.items() if case.id in doubts
+        }
+        if not policies:
+            return
+        clean = [run.commit.id for run in self.history.runs if run.commit and not run.commit.dirty]  # type: ignore[union-attr]
+        try:
+            if not clean:
+                raise SettingsError("no kept run is of a clean commit, and a duel needs one to check out")
+            opponent = checkout.at(self.config.rootpath, clean[-1])
+            self.match = self._play(opponent, policies, _show_nothing)
+            self.opponent = opponent
+        except SettingsError as error:
+            self.remarks.append(f"the verdict of the kept runs was not confirmed live: {error}")
+
+    def _play(
+        self, opponent: Opponent, policies: Mapping[str, Policies], replay: Callable[[dict[str, Any]], None]
+    ) -> Match:
+        """Play a match of the named tests against a commit."""
         from pytest_supervm.duel.checkout import checkout
         from pytest_supervm.duel.match import Match, ended_by_signals
 
-        label = f"{count(len(self.postponed), 'case')} against {self.settings.baseline}"
+        label = f"{count(len(policies), 'case')} against {self.settings.baseline}"
         with (
             ended_by_signals(),
             self._alone(label),
-            checkout(self.opponent) as ground,
+            checkout(opponent) as ground,
             Progress(self.config, label) as progress,
         ):
             self.remarks += ground.notes
-            candidate = self._side(ground.scratch / "new")
-            self.match = Match(
+            candidate = self._side(opponent, ground.scratch / "new")
+            match = Match(
                 candidate,
                 candidate.moved("baseline", ground.tree, ground.scratch / "old"),
-                policies={nodeid: self.policies(table) for nodeid, (_, table) in self.postponed.items()},
+                policies=policies,
                 level=self.settings.level,
                 least=self.settings.duel_least,
                 budget=self.settings.budget,
                 metrics=self.metrics,
-                replay=self._replay,
+                replay=replay,
                 progress=progress,
+                old_policies=self._by_markers if self.rules.base is not None else None,
             )
-            self.match.play()
+            match.play()
+        return match
+
+    def _by_markers(self, markers: Sequence[Mapping[str, Any]]) -> Policies:
+        """Return the policies of a test by its markers at the merge base, nearest first."""
+        return self.policies(_sound(lambda: merge(self.policy, *reversed(markers))))
 
     @contextlib.contextmanager
     def _alone(self, what: str) -> Iterator[None]:
@@ -273,12 +323,11 @@ class Laboratory:
                 self.remarks.append(f"the match was not alone: {reason}")
             yield
 
-    def _side(self, scratch: Path) -> Side:
+    def _side(self, opponent: Opponent, scratch: Path) -> Side:
         """Describe this invocation to the children of the duel."""
         from pytest_supervm.duel.match import Side
 
-        assert self.opponent is not None
-        config, top = self.config, self.opponent.top
+        config, top = self.config, opponent.top
         cwd = config.invocation_params.dir
         if not cwd.is_relative_to(top):
             raise SettingsError(f"--supervm-baseline={self.settings.baseline}: run pytest inside the checkout, {top}")
@@ -346,8 +395,7 @@ class Laboratory:
 
     def conclude(self, *, interrupted: bool) -> Results:
         """Judge, keep and write what was measured; what goes wrong on the way becomes a sentence in `failures`."""
-        run = self._run()
-        results = self.results = self._judge(run, interrupted=interrupted)
+        results = self.results = self._judge(self._run, interrupted=interrupted)
         if self.settings.save is not None:
             self._save(self.settings.save, results, interrupted=interrupted)
         if (path := self.settings.json) is not None:
@@ -369,14 +417,16 @@ class Laboratory:
         for failure in self.failures:
             reporter.write_line(failure, **MARKUP["bad"])
 
+    @functools.cached_property
     def _run(self) -> Run:
+        """What was measured; asked for when no further test will run."""
         root = self.config.rootpath
         return Run(
             schema=SCHEMA,
             id=provenance.run_id(self.started),
             time=self.started.isoformat(timespec="seconds"),
             machine=provenance.machine(),
-            cases=(*(self.match.cases() if self.match else ()), *self._cases()),
+            cases=(*(self.match.cases() if self.match and self.settings.ref else ()), *self._cases()),
             commit=provenance.commit(root, root / self.settings.store),
             packages=provenance.packages(),
             calibration=provenance.calibration(),
@@ -390,7 +440,7 @@ class Laboratory:
         return tuple(self.measured[nodeid][0] for nodeid in self.census.outcomes if nodeid in self.measured)
 
     def _judge(self, run: Run, *, interrupted: bool) -> Results:
-        rows, family = self._rows(run)
+        rows, family = self._rows()
         verdict, reason = gate.decide(rows, baseline=self.settings.baseline)
         if interrupted:
             cause = "some files could not be collected" if self.census.broken else "the run was interrupted"
@@ -409,9 +459,9 @@ class Laboratory:
             notes=tuple(self._notes(run)),
         )
 
-    def _rows(self, run: Run) -> tuple[tuple[Row, ...], Family]:
+    def _rows(self) -> tuple[tuple[Row, ...], Family]:
         selection = self.census.selection(self.config)
-        if self.opponent is not None:
+        if self.settings.ref is not None:
             rows, family = self.match.judge(selection) if self.match else ((), Family(0, self.settings.level))
             known = {row.id for row in rows}
             missed = (
@@ -424,15 +474,26 @@ class Laboratory:
                 for case in self._cases()
             )
             return (*missed, *rows, *foreign), family
+        rows, family = self._kept_verdict
+        if self.match is not None and self.opponent is not None:
+            live, _ = self.match.judge(selection)
+            rows = confirm(rows, live, self.opponent.commit[:7])
+        return rows, family
+
+    @functools.cached_property
+    def _kept_verdict(self) -> tuple[tuple[Row, ...], Family]:
+        """What kept runs say of this run, before any duel."""
         from pytest_supervm.judge import stored  # brings SciPy, which must not be in memory while tests are measured
 
         policies = {case.id: self.policies(table) for case, table in self.measured.values()}
-        return stored.judge(run, self.history, policies, selection, self.settings.level)
+        selection = self.census.selection(self.config)
+        return stored.judge(self._run, self.history, policies, selection, self.settings.level)
 
     def _against(self, run: Run) -> Against | None:
-        if self.opponent is not None:
-            launches = self.match.launches if self.match else 0
-            return Against(name=f"git:{self.opponent.ref}", commit=self.opponent.commit, launches=launches)
+        commit = self.opponent.commit if self.opponent else None
+        launches = self.match.launches if self.match else 0
+        if self.settings.ref is not None:
+            return Against(name=f"git:{self.settings.ref}", commit=commit, launches=launches)
         if self.history is None:
             return None
         return Against(
@@ -440,10 +501,13 @@ class Laboratory:
             runs=len(self.history.runs),
             runs_of_this_machine=sum(kept.machine == run.machine for kept in self.history.runs),
             damaged=self.history.damaged,
+            commit=commit,
+            launches=launches,
         )
 
     def _notes(self, run: Run) -> Iterable[str]:
         """Say what a reader of the verdict must know about the baseline and the machine."""
+        yield from self.rules.notes
         yield from self.remarks
         if self.match is not None:
             yield from self.match.notes()
@@ -496,6 +560,10 @@ class Laboratory:
             self.written.append(str(path))
         except files.ReportError as error:
             self.failures.append(str(error))
+
+
+def _show_nothing(_report: dict[str, Any]) -> None:
+    """Take a report of a test that has run in this process too, and was shown then."""
 
 
 def is_worker(config: pytest.Config) -> bool:

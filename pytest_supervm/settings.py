@@ -100,6 +100,11 @@ class Settings:
         return DUEL_TIME if self.time is None else self.time
 
     @property
+    def confirms(self) -> bool:
+        """Whether a duel confirms what kept runs leave in doubt: unless they alone were asked for."""
+        return self.kept is not None and not str(self.baseline).startswith(STORED)
+
+    @property
     def kept(self) -> str | None:
         """The name of the kept baseline to judge against, None when there is none or a git ref stands for it."""
         return None if self.baseline is None or self.ref is not None else self.baseline.removeprefix(STORED)
@@ -119,8 +124,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--supervm-baseline",
         metavar="NAME",
-        help="Judge this run against the runs kept under NAME (or stored:NAME), or live against the merge base with a "
-        "git ref (git:REF), and fail if the gate blocks.",
+        help="Judge this run against the runs kept under NAME, and live where they leave doubt (stored:NAME for the "
+        "kept runs alone); or live against the merge base with a git ref (git:REF). Fail if the gate blocks.",
     )
     group.addoption("--supervm-save", metavar="NAME", help="Add this run to the baseline NAME.")
     group.addoption("--supervm-json", metavar="PATH", help="Write the results as JSON.")
@@ -183,13 +188,18 @@ def read_file(path: Path) -> dict[str, object]:
     SettingsError
         The file is not TOML, or the table has an unknown key or an unusable value.
     """
-    import difflib
-    import tomllib
-
     try:
         text = path.read_bytes()
     except OSError:
         return {}
+    return parse(text, path)
+
+
+def parse(text: bytes, path: Path) -> dict[str, object]:
+    """Read ``[tool.supervm]`` from the text of a ``pyproject.toml``; errors as of `read_file`."""
+    import difflib
+    import tomllib
+
     try:
         tools = tomllib.loads(text.decode()).get("tool", {})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -98,7 +98,7 @@ class FileStore:
         path = self._path(name)
         try:
             with _opened(path) as file:
-                runs, damaged = _read(file, self._shown(name))
+                return history(name, file, self._shown(name))
         except FileNotFoundError:
             raise UnknownBaseline(name, self.shown, self.names()) from None
         except OSError as error:
@@ -106,8 +106,6 @@ class FileStore:
                 f"the baseline {self._shown(name)} cannot be read: {error.strerror}: make it a readable file, or name "
                 "another store"
             ) from error
-        distinct = {run.id: run for run in runs.values()}
-        return History(name, tuple(sorted(distinct.values(), key=record.when)), tuple(damaged))
 
     def append(self, name: str, run: Run) -> None:
         """Add a line at the end of the file; see `Store.append`."""
@@ -296,6 +294,23 @@ def _take_over(old: BinaryIO, new: BinaryIO) -> None:
         with suppress(PermissionError):
             os.fchown(new.fileno(), there.st_uid, there.st_gid)
     os.fchmod(new.fileno(), stat.S_IMODE(there.st_mode))
+
+
+def history(name: str, file: BinaryIO, shown: str) -> History:
+    """Return the runs in the lines of a file, sorted by time and id, each once, and the lines that cannot be read.
+
+    Parameters
+    ----------
+    name
+        Of the baseline.
+    file
+        Open at its beginning.
+    shown
+        What messages call it.
+    """
+    runs, damaged = _read(file, shown)
+    distinct = {run.id: run for run in runs.values()}
+    return History(name, tuple(sorted(distinct.values(), key=record.when)), tuple(damaged))
 
 
 def _read(file: BinaryIO, shown: str) -> tuple[dict[int, Run], list[Damage]]:

@@ -95,29 +95,70 @@ def find(root: Path, ref: str) -> Opponent:
     """
     asked = f"--supervm-baseline=git:{ref}"
     try:
-        top = Path(_git(root, "rev-parse", "--show-toplevel"))
-        home = Path(_git(root, "rev-parse", "--path-format=absolute", "--git-common-dir"))
+        top, home = _places(root)
     except GitError as error:
         raise SettingsError(f"{asked}: {root} is not in a git checkout ({error})") from None
-    shallow = _git(root, "rev-parse", "--is-shallow-repository") == "true"
-    deeper = (
-        " This clone is shallow: fetch the whole history, with `git fetch --unshallow`, or with `fetch-depth: 0` for "
-        "actions/checkout"
-    )
+    deeper = _deeper(root)
     for name in (ref, "HEAD"):
-        try:
-            _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-        except GitError:
-            hint = (
-                deeper if shallow else f" Fetch it first, or name another: {', '.join(_branches(root)) or 'none yet'}"
-            )
-            raise SettingsError(f"{asked}: {name!r} is no commit here.{hint}") from None
+        if not is_commit(root, name):
+            hint = deeper or f" Fetch it first, or name another: {', '.join(_branches(root)) or 'none yet'}"
+            raise SettingsError(f"{asked}: {name!r} is no commit here.{hint}")
     try:
         commit = _git(root, "merge-base", "HEAD", ref)
     except GitError:
-        hint = deeper if shallow else " Their histories have nothing in common"
+        hint = deeper or " Their histories have nothing in common"
         raise SettingsError(f"{asked}: HEAD and {ref!r} have no merge base.{hint}") from None
     return Opponent(ref, commit, top, home)
+
+
+def at(root: Path, commit: str) -> Opponent:
+    """Take a commit itself for the opponent.
+
+    Raises
+    ------
+    SettingsError
+        There is no git, no checkout, or no such commit in it; the message says what would help.
+    """
+    try:
+        top, home = _places(root)
+    except GitError as error:
+        raise SettingsError(f"{root} is not in a git checkout ({error})") from None
+    if not is_commit(root, commit):
+        raise SettingsError(f"the commit {commit[:7]} is not in this clone.{_deeper(root)}")
+    return Opponent(commit[:7], commit, top, home)
+
+
+def is_commit(root: Path, name: str) -> bool:
+    """Tell whether git knows a commit by that name."""
+    try:
+        _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    except GitError:
+        return False
+    return True
+
+
+def content(opponent: Opponent, path: Path) -> bytes | None:
+    """Return what a file of the checkout holds at the opponent's commit; None where it was not there."""
+    try:
+        return _git_bytes(opponent.top, "show", f"{opponent.commit}:{path.relative_to(opponent.top).as_posix()}")
+    except (GitError, ValueError):
+        return None
+
+
+def _places(root: Path) -> tuple[Path, Path]:
+    """Return the top of the checkout and the git folder that all its worktrees share."""
+    top = Path(_git(root, "rev-parse", "--show-toplevel"))
+    return top, Path(_git(root, "rev-parse", "--path-format=absolute", "--git-common-dir"))
+
+
+def _deeper(root: Path) -> str:
+    """Say how to fetch what a shallow clone lacks; nothing where this is none."""
+    if _git(root, "rev-parse", "--is-shallow-repository") != "true":
+        return ""
+    return (
+        " This clone is shallow: fetch the whole history, with `git fetch --unshallow`, or with `fetch-depth: 0` for "
+        "actions/checkout"
+    )
 
 
 @contextlib.contextmanager
@@ -239,11 +280,16 @@ def _environment() -> dict[str, str]:
 
 
 def _git(folder: Path, *arguments: str) -> str:
+    return os.fsdecode(_git_bytes(folder, *arguments)).strip()
+
+
+def _git_bytes(folder: Path, *arguments: str) -> bytes:
     command = ["git", "-C", str(folder), "-c", "core.hooksPath=/dev/null", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=_environment(), stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, env=_environment(), stdin=subprocess.DEVNULL)
     except OSError as error:
         raise GitError(f"git cannot be run: {error}") from None
     if done.returncode:
-        raise GitError((done.stderr.strip().splitlines() or [f"git {arguments[0]} failed"])[-1])
-    return done.stdout.strip()
+        words = done.stderr.decode(errors="replace").strip().splitlines()
+        raise GitError((words or [f"git {arguments[0]} failed"])[-1])
+    return done.stdout

@@ -283,7 +283,8 @@ def _found(item: pytest.Item) -> Found:
     except (AttributeError, OSError, TypeError):
         source = ""
     text = "\n".join(line.strip() for line in source.splitlines())
-    return Found(item.nodeid, cases.location(item), hashlib.sha256(text.encode()).hexdigest()[:16])
+    markers = [dict(marker.kwargs) for marker in item.iter_markers("supervm")]
+    return Found(item.nodeid, cases.location(item), hashlib.sha256(text.encode()).hexdigest()[:16], markers)
 
 
 def _within(nodeid: str, place: str) -> bool:

@@ -256,6 +256,8 @@ class Match:
         Takes the reports of the candidate's tests, as their children sent them.
     progress
         Told the seconds spent and planned, between turns.
+    old_policies
+        Returns the policies that a test's markers on the baseline side give it; None where the candidate's count.
     """
 
     def __init__(
@@ -270,9 +272,12 @@ class Match:
         metrics: Mapping[str, Metric],
         replay: Callable[[dict[str, Any]], None],
         progress: Callable[[float, float], None],
+        old_policies: Callable[[Sequence[Mapping[str, Any]]], Policies] | None = None,
     ) -> None:
         self.sides = (baseline, candidate)
-        self.policies = policies
+        self.policies = dict(policies)
+        self.old_policies = old_policies
+        self.changed_policies: list[str] = []
         self.budget = budget if budget is not None else max(LEAST_BUDGET, BUDGET_PER_CASE * len(policies))
         self.block = max(least * blocks.SECOND / (LOOKS[0] * TURNS), clock.STAMP_SHARE * clock.inspect().grain)
         self.metrics = dict(metrics)
@@ -343,7 +348,9 @@ class Match:
         )
 
     def notes(self) -> Iterator[str]:
-        """Say which benchmarks changed themselves."""
+        """Say which benchmarks changed themselves, and which policies."""
+        for nodeid in self.changed_policies:
+            yield f"{nodeid}: this branch changes its policy: that of the merge base counts, as in any CI"
         for nodeid, known in self.scores.items():
             if known.pairs and self._changed(nodeid):
                 yield f"{nodeid}: the benchmark itself changed"
@@ -402,6 +409,8 @@ class Match:
                 children.append(Child(side, brief, seed))
             for child in children:
                 self._collect(child)
+            if self.launches == 0:
+                self._take_old_policies()
             self.launches += 1
             for nodeid, following in zip(wanted, [*wanted[1:], None], strict=True):
                 if not self._case(children, nodeid, following, core):
@@ -425,6 +434,15 @@ class Match:
         self._refuse_strays(child.side, collected.strays)
         self.tests.setdefault(child.side.name, {test.nodeid: test for test in collected.tests})
         self.broken.setdefault(child.side.name, collected.broken)
+
+    def _take_old_policies(self) -> None:
+        """Judge by the markers of the baseline side, where its rules count, and remember which differ."""
+        if self.old_policies is None:
+            return
+        for nodeid, test in self.tests["baseline"].items():
+            if nodeid in self.policies and (old := self.old_policies(test.markers)) != self.policies[nodeid]:
+                self.policies[nodeid] = old
+                self.changed_policies.append(nodeid)
 
     def _refuse_strays(self, side: Side, strays: Mapping[str, str]) -> None:
         if not strays:

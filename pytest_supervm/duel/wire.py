@@ -73,11 +73,12 @@ class Finish(msgspec.Struct, tag=True):
 
 
 class Found(msgspec.Struct):
-    """A measuring test: where it is, and a hash of its source."""
+    """A measuring test: where it is, a hash of its source, and the words of its markers ``supervm``, nearest first."""
 
     nodeid: str
     location: Location
     source: str
+    markers: list[dict[str, Any]]
 
 
 class Collected(msgspec.Struct, tag=True):

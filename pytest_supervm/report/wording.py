@@ -142,12 +142,13 @@ def family(results: Results) -> str:
 
 def kept_runs(against: Against) -> str:
     """Say how many runs the baseline holds and how many of them count here, or what was measured live."""
-    if against.commit is not None:
-        return f"merge base {against.commit[:7]}, {count(against.launches, 'launch pair')}"
+    live = f"{against.commit[:7]}, {count(against.launches, 'launch pair')}" if against.commit is not None else ""
+    if against.runs == 0 and live:
+        return f"merge base {live}"
     runs = count(against.runs, "kept run")
-    if against.runs == against.runs_of_this_machine:
-        return f"{runs} of this machine"
-    return f"{runs}, {against.runs_of_this_machine or 'none'} of this machine"
+    if against.runs != against.runs_of_this_machine:
+        runs += f", {against.runs_of_this_machine or 'none'}"
+    return f"{runs} of this machine{f'; live at {live}' if live else ''}"
 
 
 def opponent(results: Results) -> str:
