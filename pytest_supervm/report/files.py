@@ -1,16 +1,20 @@
 """Writing reports to disk: whole or not at all.
 
 A report is written beside its destination and then renamed over it, so that whoever reads the file (a browser, an
-uploader of artefacts, a second invocation) finds the old one or the new one and never a part.
+uploader of artefacts, a second invocation) finds the old one or the new one and never a part. What a process that was
+killed left beside it carries that process's number, and the next writer removes it.
 """
 
 from __future__ import annotations
 
+import glob
+import os
 import secrets
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
 from pytest_supervm.model import History, Results
 
@@ -59,7 +63,9 @@ def _write(path: Path, content: bytes) -> None:
         if target.exists() and not target.is_file():
             raise ReportError(f"cannot write the report {path}: it exists and is not a file; name a file")
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        for draft in target.parent.glob(f".{glob.escape(target.name)}.*-*.tmp"):
+            _remove_if_abandoned(draft)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
         try:
             temporary.write_bytes(content)
             temporary.replace(target)
@@ -68,3 +74,10 @@ def _write(path: Path, content: bytes) -> None:
     except (OSError, RuntimeError) as error:  # RuntimeError: a loop of symbolic links, up to Python 3.12
         reason = getattr(error, "strerror", None) or error
         raise ReportError(f"cannot write the report {path}: {reason}; name a file that you may write") from error
+
+
+def _remove_if_abandoned(draft: Path) -> None:
+    """Remove a draft whose writer is gone; one that is still being written, here or by another process, stays."""
+    number = draft.name.rsplit(".", 2)[1].partition("-")[0]
+    if number.isdecimal() and not psutil.pid_exists(int(number)):
+        draft.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Reports on disk: whole or not at all, and a sentence when they cannot be."""
 
 import os
+import subprocess
 
 import jsonschema
 import msgspec
@@ -63,3 +64,14 @@ def test_undecodable_names_are_written_where_the_format_can(tmp_path):
     assert b"&#56448;" in (tmp_path / "page.html").read_bytes()
     with pytest.raises(files.ReportError, match="a name in it"):
         files.write_json(shown, tmp_path / "results.json")
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_another_is_writing_is_not(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    path = tmp_path / "results.json"
+    abandoned, in_hand = (tmp_path / f".results.json.{pid}-00112233.tmp" for pid in (gone.pid, os.getpid()))
+    for draft in (abandoned, in_hand):
+        draft.write_text("half")
+    files.write_json(situations.passing(), path)
+    assert sorted(tmp_path.iterdir()) == sorted([path, in_hand])
