@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import shutil
@@ -31,6 +32,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import gate_figure
 import psutil
 import tables
 from scipy.stats import binomtest
@@ -215,19 +217,26 @@ def _round(*values: float | None) -> list[float | None]:
 
 def _plain(arena: Arena, kind: str) -> dict[str, Any]:
     """Compare a session with the one of unchanged code before it, as people do with pytest-benchmark alone."""
-    folder = arena.folder.parent / "benchmarks"
-    storage = f"--benchmark-storage=file://{folder}"
+    folder, means = arena.folder.parent / "benchmarks", arena.folder.parent / "means.json"
+    session = ("plain", "-p", "no:supervm", f"--benchmark-storage=file://{folder}", f"--benchmark-json={means}")
     more = json.loads((arena.folder / "more.json").read_text())
     if not folder.exists():
         arena.set_more({})
-        arena.run("plain", "-p", "no:supervm", storage, "--benchmark-save=equal")
+        arena.run(*session, "--benchmark-save=equal")
         arena.set_more(more)
+    before = _means(max(folder.rglob("*_equal.json")))
     save = ["--benchmark-save=equal"] if kind == PLAIN_EQUAL else []
     start = time.monotonic()
-    status = arena.run(
-        "plain", "-p", "no:supervm", storage, "--benchmark-compare", "--benchmark-compare-fail=mean:5%", *save
-    )
-    return {"seconds": round(time.monotonic() - start, 2), "status": status}
+    status = arena.run(*session, "--benchmark-compare", "--benchmark-compare-fail=mean:5%", *save)
+    seconds = round(time.monotonic() - start, 2)
+    changes = {case: round(math.log(mean / before[case]), 5) for case, mean in _means(means).items()}
+    return {"seconds": seconds, "status": status, "rows": changes}
+
+
+def _means(path: Path) -> dict[str, float]:
+    """Return the mean of each case, from a file of pytest-benchmark."""
+    found = json.loads(path.read_text())["benchmarks"]
+    return {one["name"].partition("[")[2].rstrip("]"): one["stats"]["mean"] for one in found}
 
 
 def _killed(arena: Arena, number: int) -> dict[str, Any]:
@@ -371,6 +380,7 @@ def main() -> None:
         ["what", "figure"],
         table(log),
     )
+    gate_figure.draw(log)
     print(
         "median seconds:",
         {
