@@ -172,10 +172,12 @@ def neighbour(seed: int) -> Iterator[None]:
 
 
 def be_noisy(seed: int) -> None:
+    parent = os.getppid()
     rng = random.Random(seed)
-    spin = "while True: sum(range(10000))"
-    stream = "a = bytearray(64 << 20)\nwhile True: b = bytes(a)"
-    while True:
+    here = f"import os\nwhile os.getppid() == {os.getpid()}: "  # so that nobody outlives this process
+    spin = f"{here}sum(range(10000))"
+    stream = f"a = bytes(64 << 20)\n{here}bytearray(a)"
+    while os.getppid() == parent:
         busy = [subprocess.Popen([sys.executable, "-c", rng.choice([spin, stream])]) for _ in range(rng.randint(1, 2))]
         time.sleep(rng.expovariate(1.0))
         for process in busy:
