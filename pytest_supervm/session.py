@@ -43,14 +43,16 @@ from pytest_supervm.model import (
     Verdict,
 )
 from pytest_supervm.report import files, terminal
+from pytest_supervm.report import selfcheck as checks
 from pytest_supervm.report.progress import Progress
-from pytest_supervm.report.wording import count
+from pytest_supervm.report.wording import count, moment
 from pytest_supervm.settings import Settings, SettingsError, as_text
 from pytest_supervm.units import base_unit
 
 if TYPE_CHECKING:
     from pytest_supervm.duel.checkout import Opponent
     from pytest_supervm.duel.match import Match, Side
+    from pytest_supervm.duel.selfcheck import Rehearsal
 
 VISIT = pytest.StashKey[Visit]()
 """On a test item while it runs: its stay in the room that measurements have to themselves."""
@@ -108,6 +110,7 @@ class Laboratory:
         self.turnstile = _turnstile(settings.wait)
         self.postponed: dict[str, tuple[Location, PolicyTable]] = {}
         self.match: Match | None = None
+        self.rehearsal: Rehearsal | None = None
         self.remarks: list[str] = []
         self.store = open_store(settings.store, config.rootpath)
         if settings.save is not None:
@@ -261,6 +264,34 @@ class Laboratory:
             )
             self.match.play()
 
+    def check_itself(self) -> None:
+        """Play matches of the suite against itself, once it has been measured.
+
+        Raises
+        ------
+        SettingsError
+            The sides cannot be run, or load what is not in the tree.
+        """
+        if self.settings.self_check is None or not self.measured or self.config.option.collectonly:
+            return
+        if is_worker(self.config):
+            return
+        from pytest_supervm.duel.match import ended_by_signals
+        from pytest_supervm.duel.selfcheck import Rehearsal, scratch
+
+        label = f"{count(len(self.measured), 'case')} against themselves"
+        with ended_by_signals(), scratch() as (folder, left), Progress(self.config, label) as progress:
+            self.remarks += left
+            self.rehearsal = Rehearsal(
+                self._side(folder / "new"),
+                policies={nodeid: self.policies(table) for nodeid, (_, table) in self.measured.items()},
+                settings=self.settings,
+                metrics=self.metrics,
+                alone=lambda: self._alone(label),
+                progress=progress,
+            )
+            self.rehearsal.play()
+
     @contextlib.contextmanager
     def _alone(self, what: str) -> Iterator[None]:
         """Keep other measurements of this user, and their tests, away while the match is played."""
@@ -276,10 +307,10 @@ class Laboratory:
         """Describe this invocation to the children of the duel."""
         from pytest_supervm.duel.match import Side
 
-        assert self.opponent is not None
-        config, top = self.config, self.opponent.top
+        config = self.config
+        top = self.opponent.top if self.opponent is not None else config.rootpath
         cwd = config.invocation_params.dir
-        if not cwd.is_relative_to(top):
+        if self.opponent is not None and not cwd.is_relative_to(top):
             raise SettingsError(f"--supervm-baseline={self.settings.baseline}: run pytest inside the checkout, {top}")
         args = [*map(str, config.invocation_params.args), f"--rootdir={config.rootpath}"]
         if config.pluginmanager.hasplugin("pytest_cov"):
@@ -346,6 +377,8 @@ class Laboratory:
     def conclude(self, *, interrupted: bool) -> Results:
         """Judge, keep and write what was measured; what goes wrong on the way becomes a sentence in `failures`."""
         run = self._run()
+        if self.settings.self_check is not None and run.self_check is None and not interrupted:
+            self.failures.append("the self-check did not take place: nothing was measured")
         results = self.results = self._judge(run, interrupted=interrupted)
         if self.settings.save is not None:
             self._save(self.settings.save, results, interrupted=interrupted)
@@ -382,6 +415,7 @@ class Laboratory:
             settings=as_text(self.settings),
             scope=scope(self.config) if is_whole(self.config) else (),
             deselected=tuple(sorted(self.census.deselected_measuring)),
+            self_check=self.rehearsal.found() if self.rehearsal else None,
         )
 
     def _cases(self) -> tuple[Case, ...]:
@@ -454,6 +488,10 @@ class Laboratory:
                 f"no kept run is from this machine ({differences}): keep runs of this one with "
                 f"--supervm-save={self.settings.kept}"
             )
+        for known in here[::-1]:
+            if known.self_check is not None:
+                yield f"self-check of {moment(known.time)}: {checks.worth(known.self_check)}"
+                break
         before = here[-1].settings if here else run.settings
         changed = [
             f"{name} {was} -> {run.settings.get(name)}" for name, was in before.items() if was != run.settings.get(name)
