@@ -6,6 +6,10 @@ interval and threshold, and that a case found equivalent is not looked at again.
 noncentral t knows one look and no trimming), so gates are played with numbers instead: `SIMULATED` times the effects of
 48 launch pairs are drawn from a normal distribution, always the same ones, and every question is put to them.
 
+More spread, a larger family and fewer launches tell less, with one exception that is in the rules: where the threshold
+is wide, a quiet case with a slowdown below it may be found equivalent at an early look and is then not looked at again,
+while a noisier one stays open until it is told.
+
 The others of the family are taken never to be rejected, so Holm's procedure holds the case against the look's share of
 the level divided by the size of the family. Where others did fall, its share would grow and it would be told sooner.
 """

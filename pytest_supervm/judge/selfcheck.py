@@ -158,10 +158,10 @@ def _confirmation(
     case_id, metric = key
     if metric not in CARRIES_WORK:
         return None, None, "extra calls in a block do not show in this metric"
+    if wanted is None:
+        return None, None, "no slowdown is known that would be told"
     if confirmed is None:
         return None, None, "the gate with extra work was not played to its end"
-    if wanted is None:
-        return None, None, "there is no slowdown to confirm"
     if key not in confirmed.verdicts or not (share := confirmed.extra.get(case_id)):
         return None, None, confirmed.troubles.get(case_id, "the gate with extra work did not judge it")
     if share > COARSE * wanted:
