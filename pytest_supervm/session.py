@@ -132,6 +132,8 @@ class Laboratory:
         kept = f" ({len(self.history.runs)} kept runs)" if self.history else ""
         if self.opponent is not None:
             against = f", live against {self.settings.baseline}, at the merge base {self.opponent.commit[:7]}"
+        if (check := self.settings.self_check) is not None:
+            against = f", then the suite against itself for {check:g} s"
         lines = [f"supervm: measuring, at least {self.settings.time:g} s a case{against}{kept}"]
         if isinstance(self.turnstile, TurnstileError):
             lines.append(f"supervm: nothing keeps other measurements away from these: {self.turnstile}")
@@ -279,7 +281,7 @@ class Laboratory:
         from pytest_supervm.duel.match import ended_by_signals
         from pytest_supervm.duel.selfcheck import Rehearsal, scratch
 
-        label = f"{count(len(self.measured), 'case')} against themselves"
+        label = f"this suite of {count(len(self.measured), 'case')} against itself"
         with ended_by_signals(), scratch() as (folder, left), Progress(self.config, label) as progress:
             self.remarks += left
             self.rehearsal = Rehearsal(
