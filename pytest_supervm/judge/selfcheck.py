@@ -134,6 +134,8 @@ def _checked(
     judged = [gate for gate in gates if key in gate.verdicts]
     alarms = sum(key in gate.ended(*ALARMS) for gate in judged)
     planted, caught, remark = _confirmation(key, confirmed, wanted)
+    if spread is None:
+        remark = "too few launches have a value of this metric"
     return Checked(
         id=key[0],
         metric=key[1],
@@ -175,15 +177,18 @@ def _notes(gates: Sequence[Outcome], confirmed: Outcome | None) -> Iterator[str]
         troubles |= gate.troubles
     for case_id, trouble in troubles.items():
         yield f"{case_id} was not checked to the end: {trouble}"
-    if not _family(gates):
+    if silent := sum(not gate.verdicts for gate in gates):
         yield (
-            "no gate judged anything, so none could raise an alarm: it takes a relative threshold, and two launch "
-            "pairs within --supervm-budget"
+            f"{silent} of {len(gates)} gates judged nothing, so they could not raise an alarm: it takes a relative "
+            f"threshold, and two launch pairs within --supervm-budget"
         )
 
 
 def _family(gates: Sequence[Outcome]) -> list[Key]:
-    return list(dict.fromkeys(key for gate in gates for key in gate.verdicts))
+    """Return what any gate judged, the metrics of a case together."""
+    keys = dict.fromkeys(key for gate in gates for key in gate.verdicts)
+    cases = list(dict.fromkeys(case_id for case_id, _ in keys))
+    return sorted(keys, key=lambda key: cases.index(key[0]))
 
 
 def _size(gates: Sequence[Outcome]) -> int:

@@ -221,44 +221,38 @@ def partial():
     )
 
 
+def a_pair(case_id=TRANSFER, metric="throughput", **fields):
+    return Checked(
+        **{
+            "id": case_id,
+            "metric": metric,
+            "gates": 8,
+            "alarms": 0,
+            "alarm_rate": (0.0, 0.369),
+            "improved": 0,
+            "inconclusive": 0,
+            "launches": 48,
+            **fields,
+        }
+    )
+
+
 def checked(**fields):
-    """A run in which the gate was checked: one pair is told and confirmed, one alarmed and missed, one is hopeless."""
+    """A run in which the gate was checked: one pair is told and confirmed, one is hopeless, one alarmed and missed."""
     pairs = (
-        Checked(
-            id=TRANSFER,
-            metric="throughput",
-            gates=8,
-            alarms=0,
-            alarm_rate=(0.0, 0.369),
-            improved=0,
-            inconclusive=0,
-            launches=48,
-            spread=0.0081,
-            smallest=math.log(1.021),
-            extra=math.log(1.023),
-            caught=True,
-        ),
-        Checked(
-            id=TRANSFER,
+        a_pair(spread=0.0081, smallest=math.log(1.021), extra=math.log(1.023), caught=True),
+        a_pair(
             metric="latency_p99",
-            gates=8,
-            alarms=0,
-            alarm_rate=(0.0, 0.369),
             improved=1,
             inconclusive=7,
-            launches=192,
             spread=0.4,
             remark="extra calls in a block do not show in this metric",
         ),
-        Checked(
-            id="tests/test_transfer.py::test_mint",
-            metric="throughput",
+        a_pair(
+            "tests/test_transfer.py::test_mint",
             gates=7,
             alarms=1,
             alarm_rate=(0.004, 0.579),
-            improved=0,
-            inconclusive=0,
-            launches=44,
             spread=0.012,
             smallest=math.log(1.034),
             extra=math.log(1.04),
@@ -307,30 +301,8 @@ def hostile():
             machine=Machine(cpu=evil, cores=1, memory=1, os=evil, python=evil, id=evil),
             settings={evil: evil},
             features=(evil,),
-            self_check=SelfCheck(
-                gates=1,
-                alarms=0,
-                improved=0,
-                alarm_rate=(0.0, 1.0),
-                seconds=1.0,
-                budget=1.0,
-                launches=1,
-                family=Family(1, 0.01),
-                cases=(
-                    Checked(
-                        id=HOSTILE,
-                        metric=evil,
-                        gates=1,
-                        alarms=0,
-                        alarm_rate=(0.0, 1.0),
-                        improved=0,
-                        inconclusive=0,
-                        launches=1,
-                        smallest=0.1,
-                        remark=evil,
-                    ),
-                ),
-                notes=(evil,),
+            self_check=replace(
+                checked().run.self_check, cases=(a_pair(HOSTILE, evil, smallest=0.1, remark=evil),), notes=(evil,)
             ),
         ),
     )
