@@ -292,7 +292,10 @@ class Laboratory:
                 alone=lambda: self._alone(label),
                 progress=progress,
             )
-            self.rehearsal.play()
+            try:
+                self.rehearsal.play()
+            except TurnstileError as error:
+                self.remarks.append(f"the self-check ended early: {error}")
 
     @contextlib.contextmanager
     def _alone(self, what: str) -> Iterator[None]:
@@ -380,7 +383,8 @@ class Laboratory:
         """Judge, keep and write what was measured; what goes wrong on the way becomes a sentence in `failures`."""
         run = self._run()
         if self.settings.self_check is not None and run.self_check is None and not interrupted:
-            self.failures.append("the self-check did not take place: nothing was measured")
+            why = "no gate came to its end" if self.measured else "nothing was measured"
+            self.failures.append(f"the self-check did not take place: {why}")
         results = self.results = self._judge(run, interrupted=interrupted)
         if self.settings.save is not None:
             self._save(self.settings.save, results, interrupted=interrupted)

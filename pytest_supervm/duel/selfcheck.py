@@ -164,6 +164,6 @@ def _sweep() -> Iterator[str]:
     """Remove what earlier self-checks left when they were killed, and name it."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*-*"):
         pid = folder.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdecimal() and not psutil.pid_exists(int(pid)) and folder.owner() == Path.home().owner():
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)) and folder.stat().st_uid == os.getuid():
             shutil.rmtree(folder, ignore_errors=True)
             yield f"an earlier self-check (process {pid}) was killed and left {folder}: it was removed"

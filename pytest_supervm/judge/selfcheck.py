@@ -83,12 +83,11 @@ def smallest(gates: Sequence[Outcome], terms: Terms) -> dict[Key, float | None]:
 
 def extra_work(visible: Mapping[Key, float | None]) -> dict[str, float]:
     """Return the share of extra work that is to confirm what is visible, by case."""
-    return {
-        case_id: math.expm1(effect)
-        for metric in reversed(CARRIES_WORK)  # throughput stands over CPU time where both are judged
-        for (case_id, name), effect in visible.items()
-        if name == metric and effect is not None
-    }
+    shares: dict[str, float] = {}
+    for (case_id, metric), effect in visible.items():
+        if metric in CARRIES_WORK and effect is not None:
+            shares[case_id] = max(math.expm1(effect), shares.get(case_id, 0.0))
+    return shares
 
 
 def sum_up(gates: Sequence[Outcome], confirmed: Outcome | None, terms: Terms) -> SelfCheck:
@@ -116,7 +115,7 @@ def sum_up(gates: Sequence[Outcome], confirmed: Outcome | None, terms: Terms) ->
         alarm_rate=power.exact(alarms, len(gates)),
         improved=sum(bool(gate.ended(Verdict.IMPROVED)) for gate in gates),
         cases=tuple(
-            _checked(key, gates, spreads.get(key), visible.get(key), confirmed, wanted.get(key[0]))
+            _checked(key, gates, spreads.get(key), visible.get(key), confirmed, wanted.get(key[0], 0.0))
             for key in _family(gates)
         ),
         notes=tuple(_notes(gates, confirmed)),
@@ -129,11 +128,11 @@ def _checked(
     spread: float | None,
     visible: float | None,
     confirmed: Outcome | None,
-    wanted: float | None,
+    wanted: float,
 ) -> Checked:
     judged = [gate for gate in gates if key in gate.verdicts]
     alarms = sum(key in gate.ended(*ALARMS) for gate in judged)
-    planted, caught, remark = _confirmation(key, confirmed, wanted)
+    planted, caught, remark = _confirmation(key, confirmed, wanted if visible else 0.0)
     if spread is None:
         remark = "too few launches have a value of this metric"
     return Checked(
@@ -153,14 +152,12 @@ def _checked(
     )
 
 
-def _confirmation(
-    key: Key, confirmed: Outcome | None, wanted: float | None
-) -> tuple[float | None, bool | None, str | None]:
+def _confirmation(key: Key, confirmed: Outcome | None, wanted: float) -> tuple[float | None, bool | None, str | None]:
     """Return the extra work that a case really did, as an effect, whether it was told, and why neither is known."""
     case_id, metric = key
     if metric not in CARRIES_WORK:
         return None, None, "extra calls in a block do not show in this metric"
-    if wanted is None:
+    if not wanted:
         return None, None, "no slowdown is known that would be told"
     if confirmed is None:
         return None, None, "the gate with extra work was not played to its end"

@@ -93,7 +93,8 @@ def test_extra_work_is_asked_for_only_where_blocks_carry_it():
         "test_pay": pytest.approx(math.expm1(visible[PAY])),
         "test_slow": pytest.approx(math.expm1(visible[SLOW])),
     }
-    assert extra_work({LATENCY: 0.1, ("test_pay", "cpu_time"): 0.2}) == {"test_pay": math.expm1(0.2)}
+    both = {PAY: 0.1, ("test_pay", "cpu_time"): 0.2, LATENCY: 0.3, SLOW: None}
+    assert extra_work(both) == {"test_pay": math.expm1(0.2)}, "what both are said to tell"
 
 
 @pytest.mark.parametrize(("verdict", "caught"), [(Verdict.SLOWER, True), (Verdict.EQUIVALENT, False)])
