@@ -144,6 +144,93 @@ class Machine(msgspec.Struct, frozen=True):
         )
 
 
+class Family(msgspec.Struct, frozen=True):
+    """The pairs of case and metric that were judged together, and the error level that they share."""
+
+    size: int
+    level: float
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What a self-check showed about one case and metric.
+
+    Attributes
+    ----------
+    id, metric
+        The pair.
+    gates
+        Gates of unchanged code in which it was judged.
+    alarms, improved, inconclusive
+        How many of them ended regressed or slower, improved, and without a verdict.
+    alarm_rate
+        Exact interval, of coverage 95 %, of the rate of alarms.
+    launches
+        Launch pairs in all gates.
+    spread
+        Standard deviation of their effects; None where they are fewer than two.
+    smallest
+        The smallest slowdown, as an effect, that a gate tells with probability 95 % within the budget; None where even
+        twice the work may be missed.
+    extra
+        The extra work that the candidate's side really did in one more gate, as an effect.
+    caught
+        Whether that gate called it regressed or slower.
+    remark
+        Why there is no `caught`, if there is none.
+    """
+
+    id: str
+    metric: str
+    gates: int
+    alarms: int
+    alarm_rate: tuple[float, float]
+    improved: int
+    inconclusive: int
+    launches: int
+    spread: float | None = None
+    smallest: float | None = None
+    extra: float | None = None
+    caught: bool | None = None
+    remark: str | None = None
+
+
+class SelfCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What gates of the suite against itself showed.
+
+    Attributes
+    ----------
+    gates
+        How many were played, without the one with extra work.
+    alarms, improved
+        Gates in which something ended regressed or slower, and improved.
+    alarm_rate
+        Exact interval, of coverage 95 %, of the rate of gates with an alarm.
+    seconds
+        That all gates took.
+    budget
+        Seconds that each gate was given.
+    launches
+        Launch pairs that the budget allows, at the pace of these gates.
+    family
+        Size and level.
+    cases
+        One per case and metric that was judged.
+    notes
+        Sentences that a reader must know.
+    """
+
+    gates: int
+    alarms: int
+    improved: int
+    alarm_rate: tuple[float, float]
+    seconds: float
+    budget: float
+    launches: int
+    family: Family
+    cases: tuple[Checked, ...]
+    notes: tuple[str, ...] = ()
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The measurements of one pytest invocation.
 
@@ -175,6 +262,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         Node ids of measuring tests that were found and left out.
     cases
         What was measured.
+    self_check
+        What gates of unchanged code showed, if they were asked for: what "no regression" is worth here.
     """
 
     schema: int
@@ -189,6 +278,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     features: tuple[str, ...] = ()
     scope: tuple[str, ...] = ()
     deselected: tuple[str, ...] = ()
+    self_check: SelfCheck | None = None
 
     def get(self, case_id: str) -> Case | None:
         """Return the case of that id, or None."""
@@ -308,13 +398,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     threshold: float | None = None
     limit: float | None = None
     action: Action | None = None
-
-
-class Family(msgspec.Struct, frozen=True):
-    """The pairs of case and metric that were judged together, and the error level that they share."""
-
-    size: int
-    level: float
 
 
 class Against(msgspec.Struct, frozen=True, kw_only=True):

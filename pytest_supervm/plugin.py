@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if settings.is_active(config):
         laboratory = _laboratory(config)
         config.pluginmanager.register(Hooks(laboratory), "supervm-hooks")
-        if laboratory.settings.ref is not None or laboratory.settings.confirms:
+        if laboratory.settings.duels:
             config.pluginmanager.register(DuelHooks(laboratory), "supervm-duel-hooks")
         if any(map(config.pluginmanager.hasplugin, PYTEST_BENCHMARK)):
             from pytest_supervm.adopt import Adoption
@@ -62,7 +62,7 @@ def _usage(do_it: Callable[[], T]) -> T:
 
 
 class DuelHooks:
-    """The hooks of an invocation that leaves measuring to a duel, or may have to confirm by one."""
+    """The hooks of an invocation that plays duels: for its verdict, to confirm one, or to check what duels tell."""
 
     def __init__(self, laboratory: Laboratory) -> None:
         self.laboratory = laboratory
@@ -75,6 +75,7 @@ class DuelHooks:
     def pytest_runtestloop(self) -> Generator[None, object, object]:
         result = yield
         _usage(self.laboratory.duel)
+        _usage(self.laboratory.check_itself)
         return result
 
 

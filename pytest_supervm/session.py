@@ -46,14 +46,16 @@ from pytest_supervm.model import (
     Verdict,
 )
 from pytest_supervm.report import files, terminal
+from pytest_supervm.report import selfcheck as checks
 from pytest_supervm.report.progress import Progress
-from pytest_supervm.report.wording import count
+from pytest_supervm.report.wording import count, moment
 from pytest_supervm.settings import Settings, SettingsError, as_text
 from pytest_supervm.units import base_unit
 
 if TYPE_CHECKING:
     from pytest_supervm.duel.checkout import Opponent
     from pytest_supervm.duel.match import Match, Side
+    from pytest_supervm.duel.selfcheck import Rehearsal
     from pytest_supervm.judge.live import Policies
 
 VISIT = pytest.StashKey[Visit]()
@@ -113,6 +115,7 @@ class Laboratory:
         self.turnstile = _turnstile(settings.wait)
         self.postponed: dict[str, tuple[Location, PolicyTable]] = {}
         self.match: Match | None = None
+        self.rehearsal: Rehearsal | None = None
         self.remarks: list[str] = []
         self.store = open_store(settings.store, config.rootpath)
         if settings.save is not None:
@@ -137,6 +140,8 @@ class Laboratory:
                 kept += f"; the branch of that name is git:{self.history.name}"
         if self.opponent is not None:
             against = f", live against {self.settings.baseline}, at the merge base {self.opponent.commit[:7]}"
+        if (check := self.settings.self_check) is not None:
+            against = f", then the suite against itself for {check:g} s"
         least = self.settings.least if self.opponent is None else self.settings.duel_least
         lines = [f"supervm: measuring, at least {least:g} s a case{against}{kept}"]
         if isinstance(self.turnstile, TurnstileError):
@@ -312,6 +317,37 @@ class Laboratory:
         """Return the policies of a test by its markers at the merge base, nearest first."""
         return self.policies(_sound(lambda: merge(self.policy, *reversed(markers))))
 
+    def check_itself(self) -> None:
+        """Play matches of the suite against itself, once it has been measured.
+
+        Raises
+        ------
+        SettingsError
+            The sides cannot be run, or load what is not in the tree.
+        """
+        if self.settings.self_check is None or not self.measured or self.config.option.collectonly:
+            return
+        if is_worker(self.config):
+            return
+        from pytest_supervm.duel.match import ended_by_signals
+        from pytest_supervm.duel.selfcheck import Rehearsal, scratch
+
+        label = f"this suite of {count(len(self.measured), 'case')} against itself"
+        with ended_by_signals(), scratch() as (folder, left), Progress(self.config, label) as progress:
+            self.remarks += left
+            self.rehearsal = Rehearsal(
+                self._side(None, folder / "new"),
+                policies={nodeid: self.policies(table) for nodeid, (_, table) in self.measured.items()},
+                settings=self.settings,
+                metrics=self.metrics,
+                alone=lambda: self._alone(label),
+                progress=progress,
+            )
+            try:
+                self.rehearsal.play()
+            except TurnstileError as error:
+                self.remarks.append(f"the self-check ended early: {error}")
+
     @contextlib.contextmanager
     def _alone(self, what: str) -> Iterator[None]:
         """Keep other measurements of this user, and their tests, away while the match is played."""
@@ -323,13 +359,13 @@ class Laboratory:
                 self.remarks.append(f"the match was not alone: {reason}")
             yield
 
-    def _side(self, opponent: Opponent, scratch: Path) -> Side:
+    def _side(self, opponent: Opponent | None, scratch: Path) -> Side:
         """Describe this invocation to the children of the duel."""
         from pytest_supervm.duel.match import Side
 
-        config, top = self.config, opponent.top
+        config, top = self.config, opponent.top if opponent is not None else self.config.rootpath
         cwd = config.invocation_params.dir
-        if not cwd.is_relative_to(top):
+        if opponent is not None and not cwd.is_relative_to(top):
             raise SettingsError(f"--supervm-baseline={self.settings.baseline}: run pytest inside the checkout, {top}")
         args = [*map(str, config.invocation_params.args), f"--rootdir={config.rootpath}"]
         if config.pluginmanager.hasplugin("pytest_cov"):
@@ -395,7 +431,11 @@ class Laboratory:
 
     def conclude(self, *, interrupted: bool) -> Results:
         """Judge, keep and write what was measured; what goes wrong on the way becomes a sentence in `failures`."""
-        results = self.results = self._judge(self._run, interrupted=interrupted)
+        run = self._run
+        if self.settings.self_check is not None and run.self_check is None and not interrupted:
+            why = "no gate came to its end" if self.measured else "nothing was measured"
+            self.failures.append(f"the self-check did not take place: {why}")
+        results = self.results = self._judge(run, interrupted=interrupted)
         if self.settings.save is not None:
             self._save(self.settings.save, results, interrupted=interrupted)
         if (path := self.settings.json) is not None:
@@ -433,6 +473,7 @@ class Laboratory:
             settings=as_text(self.settings),
             scope=scope(self.config) if is_whole(self.config) else (),
             deselected=tuple(sorted(self.census.deselected_measuring)),
+            self_check=self.rehearsal.found() if self.rehearsal else None,
         )
 
     def _cases(self) -> tuple[Case, ...]:
@@ -519,6 +560,10 @@ class Laboratory:
                 f"no kept run is from this machine ({differences}): keep runs of this one with "
                 f"--supervm-save={self.settings.kept}"
             )
+        for known in here[::-1]:
+            if known.self_check is not None:
+                yield f"self-check of {moment(known.time)}: {checks.worth(known.self_check)}"
+                break
         before = here[-1].settings if here else run.settings
         changed = [
             f"{name} {was} -> {run.settings.get(name)}" for name, was in before.items() if was != run.settings.get(name)

@@ -27,6 +27,9 @@ DUEL_TIME = 0.2
 """The same in a duel, on each side until the first look. It is spread over launches, and launches differ by more than
 the blocks of one do: longer blocks would take time from further launches."""
 
+SELF_CHECK = "5m"
+"""How long ``--supervm-self-check`` takes unless it says otherwise."""
+
 DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m|min|h)?")
 SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -64,6 +67,8 @@ class Settings:
         Seconds to wait behind one and the same measurement of another process.
     budget
         Seconds that a duel may take; None for as long as its cases deserve.
+    self_check
+        Seconds to play gates of the suite against itself for, or None.
     policy
         Policy tables by metric, as written.
     metrics
@@ -81,6 +86,7 @@ class Settings:
     max_time: float = 5.0
     wait: float = 600.0
     budget: float | None = None
+    self_check: float | None = None
     policy: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, object] = field(default_factory=dict)
 
@@ -100,6 +106,11 @@ class Settings:
         return DUEL_TIME if self.time is None else self.time
 
     @property
+    def duels(self) -> bool:
+        """Whether a duel is played, or may have to be."""
+        return self.ref is not None or self.confirms or self.self_check is not None
+
+    @property
     def confirms(self) -> bool:
         """Whether a duel confirms what kept runs leave in doubt: unless they alone were asked for."""
         return self.kept is not None and not str(self.baseline).startswith(STORED)
@@ -110,7 +121,7 @@ class Settings:
         return None if self.baseline is None or self.ref is not None else self.baseline.removeprefix(STORED)
 
 
-OPTIONS = ("baseline", "save", "json", "report", "strict", "store", "time", "max_time", "budget")
+OPTIONS = ("baseline", "save", "json", "report", "strict", "store", "time", "max_time", "budget", "self_check")
 """The command-line options ``--supervm-...``, each of which implies ``--supervm``."""
 
 FILE_KEYS = ("store", "level", "time", "max_time", "wait", "policy", "metrics")
@@ -148,6 +159,14 @@ def add_options(parser: pytest.Parser) -> None:
         metavar="DURATION",
         help="Most time for a live comparison (default: 60s, or 3s a case where that is more).",
     )
+    group.addoption(
+        "--supervm-self-check",
+        metavar="DURATION",
+        nargs="?",
+        const=SELF_CHECK,
+        help=f"Play live comparisons of the suite with itself for so long (default: {SELF_CHECK}), and say how often "
+        f"they raise a false alarm and how small a slowdown they would tell.",
+    )
 
 
 def is_active(config: pytest.Config) -> bool:
@@ -177,6 +196,8 @@ def read(config: pytest.Config) -> Settings:
     for name in ("time", "max_time", "budget"):
         if name in given:
             given[name] = seconds(given[name], f"--supervm-{name.replace('_', '-')}")
+    if "self_check" in given:
+        given["self_check"] = _self_check(given["self_check"], given.get("baseline"))
     return Settings(**{**from_file, **given})
 
 
@@ -243,6 +264,20 @@ def seconds(text: object, where: str) -> float:
             f"{where}: {text!r} is not a duration: write a number and ms, s, min or h, such as 500ms or 2s"
         )
     return value
+
+
+def _self_check(text: str, baseline: str | None) -> float:
+    """Read the duration of a self-check, which may have swallowed the path that followed it."""
+    if baseline is not None:
+        raise SettingsError(
+            f"--supervm-self-check plays the suite against itself, and --supervm-baseline={baseline} against something "
+            f"else: one invocation does one of them, so that its exit status has one meaning"
+        )
+    try:
+        return seconds(text, "--supervm-self-check")
+    except SettingsError as error:
+        hint = f"to give it none before a path, write --supervm-self-check={SELF_CHECK} {text}"
+        raise SettingsError(f"{error}; {hint}") from None
 
 
 def as_text(settings: Settings) -> dict[str, str]:

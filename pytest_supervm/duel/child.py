@@ -217,12 +217,14 @@ class Contender(Instrument):
             timings = blocks.Timings(1, stamped=setup is not None)
             if isinstance(command, Begin):
                 pin(command.core)
-                timings = blocks.Timings(command.calls, stamped=command.stamped or setup is not None)
-                if command.calls > 1:  # once more, warm, and where the other blocks will be
-                    blocks.timed_block(call, setup, blocks.Timings(command.calls, timings.stamped))()
+                made = command.calls + command.extra
+                timings = blocks.Timings(made, stamped=command.stamped or setup is not None)
+                if made > 1:  # once more, warm, and where the other blocks will be
+                    blocks.timed_block(call, setup, blocks.Timings(made, timings.stamped))()
                 self._say(Ready(pace.call, 1))
                 while isinstance(self._hear(), Turn):
                     self._say(_timed(blocks.timed_block(call, setup, timings), timings))
+                timings.calls = command.calls  # each block is booked as that many, however many it made
             if not timings.wall:
                 blocks.timed_block(call, setup, timings)()
         self.conditions |= {

@@ -10,6 +10,7 @@ cannot decide is measured again, until the budget ends. Times are in seconds, an
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import secrets
@@ -219,6 +220,10 @@ class Scores:
         Why there is no baseline, where the other side has none.
     by_cpu
         Whether CPU time stands for throughput.
+    extra
+        Share of calls that the candidate makes beyond those that are booked; a self-check looks whether it is told.
+    added
+        What that came to in each launch, in whole calls, as a share.
     """
 
     played: bool = False
@@ -228,6 +233,14 @@ class Scores:
     trouble: str | None = None
     absence: str | None = None
     by_cpu: bool = False
+    extra: float = 0.0
+    added: list[float] = field(default_factory=list)
+
+    def add(self, calls: int) -> int:
+        """Return how many calls the candidate makes in each block beyond `calls`, rounded up."""
+        more = math.ceil(calls * self.extra)
+        self.added.append(more / calls)
+        return more
 
     @property
     def unsettled(self) -> bool:
@@ -465,7 +478,7 @@ class Match:
             for child in here:
                 child.send(Open(nodeid, following))
             heard = {child.side.name: child.receive() for child in here}
-            if all(isinstance(reply, Ready) for reply in heard.values()):
+            if here and all(isinstance(reply, Ready) for reply in heard.values()):
                 self._turns(here, list(heard.values()), known, core)
             for child in here:
                 if isinstance(heard[child.side.name], Ready):
@@ -488,7 +501,8 @@ class Match:
         stamped = all(reply.call >= clock.STAMP_SHARE * clock.inspect().grain for reply in ready)
         one_thread = all(ALONE[0] <= reply.threads <= ALONE[1] for reply in ready)
         for child in here:
-            child.send(Begin(calls, stamped, core if one_thread else None))
+            extra = known.add(calls) if child.side is self.sides[1] else 0
+            child.send(Begin(calls, stamped, core if one_thread else None, extra))
         for child in here:
             child.receive()
         for turn in range(turns + turns % 2):

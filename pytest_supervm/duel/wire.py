@@ -57,11 +57,15 @@ class Open(msgspec.Struct, tag=True):
 
 
 class Begin(msgspec.Struct, tag=True):
-    """What a block is: so many calls, each timed alone or not, on this core if one is named."""
+    """What a block is: so many calls, each timed alone or not, on this core if one is named.
+
+    `extra` calls are made beyond that and not booked: work that a self-check adds, to see whether it is told.
+    """
 
     calls: int
     stamped: bool
     core: int | None
+    extra: int = 0
 
 
 class Turn(msgspec.Struct, tag=True):

@@ -23,7 +23,7 @@ import msgspec
 from markupsafe import Markup
 
 from pytest_supervm.model import Case, Gate, History, Location, Results, Row, Run, Series, Verdict
-from pytest_supervm.report import wording
+from pytest_supervm.report import selfcheck, wording
 from pytest_supervm.report.charts import Chart, charts
 from pytest_supervm.units import quantity
 
@@ -196,6 +196,7 @@ def _environment() -> jinja2.Environment:
     )
     environment.globals |= {
         "wording": wording,
+        "selfcheck": selfcheck,
         "quantity": quantity,
         "anchor": anchor,
         "forest": forest,

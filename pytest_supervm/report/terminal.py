@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pytest_supervm.model import Results, Row, Verdict
-from pytest_supervm.report import wording
+from pytest_supervm.model import Results, Row, SelfCheck, Verdict
+from pytest_supervm.report import selfcheck, wording
 from pytest_supervm.units import quantity
 
 Style = Literal["plain", "good", "warn", "bad", "dim", "bold"]
@@ -65,6 +65,8 @@ def lines(results: Results, *, verbose: bool, width: int = WIDTH) -> Iterator[Li
     if hidden := len(rows) - len(shown):
         yield Line(f"{wording.count(hidden, 'figure')} without a policy; -v shows them", "dim")
     yield from _not_selected(results, verbose)
+    if (check := results.run.self_check) is not None:
+        yield from _self_check(check, width)
     for damage in results.baseline.damaged if results.baseline else ():
         yield from _paragraph(f"damaged: {damage}", "", "warn", width)
     for note in results.notes:
@@ -115,6 +117,22 @@ def _align(table: Sequence[Sequence[str]]) -> list[list[str]]:
         [f"{cell:{'>' if len(cells) == 5 and at == 2 else '<'}{widths[at]}}" for at, cell in enumerate(cells)]
         for cells in table
     ]
+
+
+def _self_check(check: SelfCheck, width: int) -> Iterator[Line]:
+    """Say what gates of the suite against itself showed."""
+    yield from _paragraph(selfcheck.title(check), "", "bold", width)
+    header, *table = _align([selfcheck.HEADER, *map(selfcheck.cells, check.cases)])
+    if table:
+        yield Line(GAP + GAP.join(header).rstrip(), "dim")
+    last = None
+    for one, cells in zip(check.cases, table, strict=True):
+        if one.id != last:
+            yield Line(last := one.id, "bold")
+        yield Line(GAP + GAP.join(cells).rstrip(), "warn" if one.alarms or one.caught is False else "plain")
+    for remark in selfcheck.remarks(check):
+        yield from _paragraph(remark, GAP, "plain", width)
+    yield from _paragraph(f"self-check: {selfcheck.worth(check)}", "", "bold", width)
 
 
 def _not_selected(results: Results, verbose: bool) -> Iterator[Line]:

@@ -114,6 +114,8 @@ def test_the_words_are_those_of_the_code(title, words):
         model.Family,
         model.Against,
         model.Damage,
+        model.SelfCheck,
+        model.Checked,
     ],
 )
 def test_every_field_of_a_record_is_described(record):

@@ -48,6 +48,17 @@ def ties(rng: np.random.Generator, cases: int, runs: int) -> Suite:
     return 0.01 * np.round(rng.normal(0, 0.4, (cases, runs)))
 
 
+def drifting(rng: np.random.Generator, cases: int, runs: int) -> Suite:
+    """Every case gets slower or faster by up to a percent from run to run, as a machine that ages or heats up."""
+    return np.arange(runs) * rng.uniform(-0.01, 0.01, (cases, 1)) + rng.normal(0, 0.005, (cases, runs))
+
+
+def without_variance(rng: np.random.Generator, cases: int, runs: int) -> Suite:
+    """Most cases show one figure in all runs; one in five varies."""
+    varies = np.arange(cases)[:, None] % 5 == 1
+    return rng.uniform(-9, 9, (cases, 1)) + varies * rng.normal(0, 0.02, (cases, runs))
+
+
 def heavy_tails(rng: np.random.Generator, cases: int, runs: int) -> Suite:
     """Student's t with 3 degrees of freedom, scaled to a standard deviation of 2 %."""
     return 0.02 / math.sqrt(3) * rng.standard_t(3, (cases, runs))

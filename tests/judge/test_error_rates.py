@@ -14,7 +14,7 @@ from pytest_supervm.model import Verdict
 from . import suites
 from .suites import LEVEL, alarms, verdicts
 
-SIZES = {1: 400, 2: 250, 6: 150, 30: 50}
+SIZES = {1: 400, 2: 250, 6: 150, 30: 50, 200: 5}
 """Cases of a suite, and how many such suites are drawn for each number of kept runs."""
 
 KEPT = (2, 3, 5, 10, 20)
@@ -27,7 +27,16 @@ def most_alarms(suites: int, rate: float = LEVEL) -> int:
 
 @pytest.mark.parametrize("cases", SIZES)
 @pytest.mark.parametrize(
-    "draw", [suites.equal, suites.unequal, suites.noisy_among_quiet, suites.shared_run_effect, suites.ties]
+    "draw",
+    [
+        suites.equal,
+        suites.unequal,
+        suites.noisy_among_quiet,
+        suites.shared_run_effect,
+        suites.ties,
+        suites.drifting,
+        suites.without_variance,
+    ],
 )
 def test_unchanged_code_raises_no_more_alarms_than_the_level(draw, cases):
     number = SIZES[cases]

@@ -57,11 +57,43 @@ def tied(rng, shape):
     return 0.01 * np.round(rng.normal(0, 0.4, shape))
 
 
-@pytest.mark.parametrize("draw", [normal, heavy, unequal, shared, tied])
-@pytest.mark.parametrize(("cases", "gates"), [(1, 400), (6, 200)])
+def drifting(rng, shape):
+    """The machine's mood wanders: how much launch pairs differ grows and shrinks from each to the next."""
+    return rng.normal(0, 0.02 * np.exp(np.cumsum(rng.normal(0, 0.2, shape), axis=1)))
+
+
+def without_variance(rng, shape):
+    """Most cases show the same figure on both sides, always; one in five varies."""
+    return rng.normal(0, 0.02, shape) * (np.arange(shape[0])[:, None] % 5 == 1)
+
+
+@pytest.mark.parametrize("draw", [normal, heavy, unequal, shared, tied, drifting, without_variance])
+@pytest.mark.parametrize(("cases", "gates"), [(1, 400), (6, 200), (30, 60), (200, 10)])
 def test_unchanged_code_is_rejected_no_more_often_than_the_level_with_all_looks(draw, cases, gates):
     level = 0.05  # where a simulation of this size has something to count
     assert alarms(draw, cases, gates, level) <= binom.ppf(0.999, gates, level)
+
+
+def on_a_drifting_machine(rng, flip):
+    """Return the cases of a launch pair on a machine that gets slower by a percent from block to block."""
+    walls = np.empty((2, 20))
+    for turn in range(20):
+        order = (0, 1) if turn % 2 or not flip else (1, 0)
+        for at, side in enumerate(order):
+            walls[side, turn] = math.exp(0.01 * (2 * turn + at) + rng.normal(0, 0.005))
+    before, after = (a_case(1 / side, side) for side in walls)
+    return before, after
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_a_machine_that_slows_down_raises_no_alarm_because_the_order_of_a_turn_is_flipped(flip):
+    rng, level, gates = np.random.default_rng(4), 0.05, 150
+    found = 0
+    for _ in range(gates):
+        pairs = [on_a_drifting_machine(rng, flip) for _ in range(LOOKS[0])]
+        sample = effects(pairs, by_cpu=False)["throughput"]
+        found += any(decision.rejected for decision in tried([sample], level).decisions.values())
+    assert bool(found <= binom.ppf(0.999, gates, level)) is flip
 
 
 def test_looks_without_spending_break_the_promise():
@@ -121,6 +153,56 @@ def test_regressed_and_improved_are_mirrors(sample):
         )
         if Verdict.SLOWER not in (one, other):
             assert MIRROR.get(one, one) is other
+
+
+families = st.lists(
+    st.lists(st.floats(-0.3, 0.3), min_size=LOOKS[1], max_size=LOOKS[1]), min_size=1, max_size=5, unique_by=tuple
+)
+
+
+def judged(samples):
+    """Hold two looks, and return what is known of each case."""
+    jury = Jury(dict.fromkeys(samples, THRESHOLD), LEVEL)
+    for look in LOOKS[:2]:
+        jury.look({key: values[:look] for key, values in samples.items()})
+    return jury.decisions
+
+
+@given(families, st.randoms())
+def test_the_order_of_cases_changes_no_verdict_of_a_family(sample, random):
+    cases = list(zip(keys(len(sample)), sample, strict=True))
+    there = judged(dict(cases))
+    random.shuffle(cases)
+    p_values = [decision.estimate.p_value for decision in there.values()]
+    if len(set(p_values)) == len(p_values):  # ties may be taken in either order, and share a step or not
+        assert judged(dict(cases)) == there
+
+
+@given(families)
+def test_a_family_of_mirrored_cases_is_judged_as_its_mirror(sample):
+    one = judged(dict(zip(keys(len(sample)), sample, strict=True)))
+    other = judged(dict(zip(keys(len(sample)), [[-value for value in values] for values in sample], strict=True)))
+    if Verdict.SLOWER not in {decision.verdict for decision in (*one.values(), *other.values())}:
+        for key, decision in one.items():
+            assert other[key].alpha == pytest.approx(decision.alpha)
+            assert other[key].verdict is MIRROR.get(decision.verdict, decision.verdict)
+
+
+@given(
+    st.lists(st.tuples(st.floats(1e-6, 1e3), st.floats(1e-6, 1e3)), min_size=1, max_size=20),
+    st.floats(1e-6, 1e6),
+    st.booleans(),
+)
+def test_units_and_the_direction_of_a_figure_change_no_effect(turns, scale, by_cpu):
+    def pair(scale):
+        before, after = ([scale * time for time in side] for side in zip(*turns, strict=True))
+        return a_case([1 / time for time in before], before), a_case([1 / time for time in after], after)
+
+    (plain,) = effects([pair(1)], by_cpu=by_cpu)["throughput"]
+    (scaled,) = effects([pair(scale)], by_cpu=by_cpu)["throughput"]
+    assert scaled == pytest.approx(plain, abs=1e-9)
+    times = effects([pair(1)], by_cpu=False)
+    assert times["throughput"] == pytest.approx(times["cpu_time"], abs=1e-9), "fewer a second is longer for each"
 
 
 def test_equal_ratios_are_no_certainty():

@@ -4,11 +4,14 @@ import math
 import random
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import replace
+
 from pytest_supervm.model import (
     SCHEMA,
     Action,
     Against,
     Case,
+    Checked,
     Commit,
     Damage,
     Family,
@@ -20,6 +23,7 @@ from pytest_supervm.model import (
     Results,
     Row,
     Run,
+    SelfCheck,
     Series,
     Verdict,
 )
@@ -217,6 +221,60 @@ def partial():
     )
 
 
+def a_pair(case_id=TRANSFER, metric="throughput", **fields):
+    return Checked(
+        **{
+            "id": case_id,
+            "metric": metric,
+            "gates": 8,
+            "alarms": 0,
+            "alarm_rate": (0.0, 0.369),
+            "improved": 0,
+            "inconclusive": 0,
+            "launches": 48,
+            **fields,
+        }
+    )
+
+
+def checked(**fields):
+    """A run in which the gate was checked: one pair is told and confirmed, one is hopeless, one alarmed and missed."""
+    pairs = (
+        a_pair(spread=0.0081, smallest=math.log(1.021), extra=math.log(1.023), caught=True),
+        a_pair(
+            metric="latency_p99",
+            improved=1,
+            inconclusive=7,
+            spread=0.4,
+            remark="extra calls in a block do not show in this metric",
+        ),
+        a_pair(
+            "tests/test_transfer.py::test_mint",
+            gates=7,
+            alarms=1,
+            alarm_rate=(0.004, 0.579),
+            spread=0.012,
+            smallest=math.log(1.034),
+            extra=math.log(1.04),
+            caught=False,
+        ),
+    )
+    check = SelfCheck(
+        gates=8,
+        alarms=1,
+        improved=1,
+        alarm_rate=(0.003, 0.527),
+        seconds=291.0,
+        budget=60.0,
+        launches=24,
+        family=Family(3, 0.01),
+        cases=pairs,
+        notes=("tests/test_transfer.py::test_mint was not checked to the end: its test failed",),
+    )
+    shown = without_baseline()
+    return replace(shown, run=replace(shown.run, self_check=replace(check, **fields)))
+
+
 HOSTILE = "tests/test_x.py::test[</script><script>alert(1)</script><b>&\"'\u2028\x1b[31m]"
 
 
@@ -243,6 +301,9 @@ def hostile():
             machine=Machine(cpu=evil, cores=1, memory=1, os=evil, python=evil, id=evil),
             settings={evil: evil},
             features=(evil,),
+            self_check=replace(
+                checked().run.self_check, cases=(a_pair(HOSTILE, evil, smallest=0.1, remark=evil),), notes=(evil,)
+            ),
         ),
     )
 

@@ -303,3 +303,16 @@ def test_the_page_names_packages_that_differ_from_the_newest_kept_run_and_the_ma
     assert "numpy 2.0 (was 1.9)" in text
     assert "gone absent (was 3)" in text
     assert "2.00 ms (kept runs 1.00 ms)" in text
+
+
+def test_what_the_gate_can_tell_has_a_section_of_its_own():
+    page = Page(render(situations.checked(), None))
+    assert "What this gate can tell a slowdown of a single case is told in 95 of 100 gates" in page.text
+    assert "0 of 8, 0-36.9 % 0 of 8 0.81 % 2.1 % 2.3 % told" in page.text
+    assert "not checked to the end: its test failed" in page.text
+    assert "What this gate can tell" not in Page(render(situations.without_baseline(), None)).text
+
+
+def test_notes_are_shown_without_a_baseline_too():
+    noted = replace(situations.without_baseline(), notes=("the machine was busy",))
+    assert "the machine was busy" in Page(render(noted, None)).text

@@ -133,3 +133,28 @@ def test_a_limit_that_holds_is_no_open_question():
     text = "\n".join(line.text for line in lines(results(alone), verbose=False))
     assert "within limit" in text
     assert "inconclusive" not in text
+
+
+def test_what_the_gate_can_tell_stands_before_its_verdict():
+    assert texts(situations.checked())[3:-1] == [
+        "self-check: 8 gates of this suite against itself in 291 s; a budget of 60 s",
+        "allows 24 launch pairs",
+        "  metric       false alarms         spread  tells  extra work",
+        "tests/test_transfer.py::test_transfer[4]",
+        "  throughput   0 of 8, 0-36.9 %     0.81 %  2.1 %  2.3 % told",
+        "  latency_p99  0 of 8, 0-36.9 %    40.00 %  -      -",
+        "tests/test_transfer.py::test_mint",
+        "  throughput   1 of 7, 0.4-57.9 %   1.20 %  3.4 %  4.0 % MISSED",
+        "  1 gate of unchanged code called something improved",
+        "  no extra work in tests/test_transfer.py::test_transfer[4] (latency_p99): extra",
+        "  calls in a block do not show in this metric",
+        "  tests/test_transfer.py::test_mint was not checked to the end: its test failed",
+        "self-check: a slowdown of a single case is told in 95 of 100 gates from 3.4 % in",
+        "throughput on, but in 1 of 3 pairs even twice the work may be missed; 1 of 8",
+        "gates of unchanged code raised an alarm, so between 0.3 and 52.7 % of all do",
+    ]
+
+
+def test_a_check_that_judged_nothing_is_worth_nothing():
+    text = " ".join(texts(situations.checked(cases=())))
+    assert "nothing was judged, so 'no regression' means nothing here" in text
