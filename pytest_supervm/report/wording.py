@@ -196,7 +196,8 @@ def recent_changes(changes: Changes) -> str:
 
 def history_looked_at(changes: Changes) -> str:
     """Say where change points were searched for, and what they are worth."""
-    parts = [f"{count(changes.series, "series")} of kept runs searched for change points"]
+    false = f"{100 * changes.share:g} %"
+    parts = [f"{changes.series} series of kept runs searched; of those with a change point, {false} may be false"]
     if changes.short:
         parts.append(f"{changes.short} too short, for that takes {changes.fewest} runs of equal settings")
     if changes.zero:

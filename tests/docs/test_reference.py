@@ -12,8 +12,9 @@ import pytest
 
 from pytest_supervm import model, settings
 from pytest_supervm.cli import main
-from pytest_supervm.judge import estimate, policy, verdict
+from pytest_supervm.judge import changes, estimate, policy, verdict
 from pytest_supervm.measure.quantiles import QUANTILES, samples_needed
+from pytest_supervm.report import wording
 
 from .pages import ROOT, blocks, environment
 from .write_schema import SCHEMA_FILE, schema_text
@@ -113,6 +114,9 @@ def test_the_words_are_those_of_the_code(title, words):
         model.Family,
         model.Against,
         model.Damage,
+        model.Changes,
+        model.ChangePoint,
+        model.Sighting,
     ],
 )
 def test_every_field_of_a_record_is_described(record):
@@ -201,6 +205,11 @@ def test_every_exit_status_is_described():
         f"single kept run, it assumes {100 * estimate.PLANNING_SPREAD:g} %",
         f"The interval lies above {100 * math.expm1(verdict.NEGLIGIBLE):g} %",
         f"at most `level`, {100 * settings.Settings.level:g} % by default",
+        f"Fewer than {changes.FEWEST_RUNS} runs show nothing",
+        f"the newest {changes.MOST_RUNS} are",
+        f"at least {changes.SHORTEST} runs on either side",
+        f"expected to be false is at most {100 * changes.FALSE_SHARE:g} %",
+        f"in the last {wording.RECENT} runs",
     ],
 )
 def test_the_numbers_of_the_rules_are_those_of_the_code(sentence):
