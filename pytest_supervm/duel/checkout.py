@@ -51,12 +51,15 @@ class Opponent:
         The checkout.
     home
         The repository's git folder, shared by all its worktrees.
+    what
+        What people call `commit`.
     """
 
     ref: str
     commit: str
     top: Path
     home: Path
+    what: str = "the merge base"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def checkout(opponent: Opponent) -> Iterator[Ground]:
         try:
             _git(opponent.top, "worktree", "add", "--quiet", "--detach", str(place), opponent.commit)
         except GitError as error:
-            raise SettingsError(f"git cannot check out the merge base {opponent.commit[:7]}: {error}") from None
+            raise SettingsError(f"git cannot check out {opponent.what} {opponent.commit[:7]}: {error}") from None
         yield Ground(place, scratch, [*swept, *_differences(opponent, place)])
     finally:
         _remove(opponent.home, marker, note)
@@ -187,15 +190,15 @@ def _place(length: int, top: Path) -> Path:
 def _differences(opponent: Opponent, tree: Path) -> Iterator[str]:
     """Say in what the worktree is unlike a checkout that people made."""
     if len(str(tree)) != len(str(opponent.top)):
-        yield f"the merge base lies in {tree}, a path of another length than {opponent.top}: speed may depend on that"
+        yield f"{opponent.what} lies in {tree}, a path of another length than {opponent.top}: speed may depend on that"
     with contextlib.suppress(GitError):
         absent = [line.split()[1] for line in _git(tree, "submodule", "status").splitlines() if line.startswith("-")]
         if absent:
-            yield f"the merge base is compared without its submodules {', '.join(absent)}: git did not check them out"
+            yield f"{opponent.what} is compared without its submodules {', '.join(absent)}: git did not check them out"
     pointers = [name for name in _lfs_files(tree) if _starts(tree / name, LFS_POINTER)]
     if pointers:
         shown = f"{', '.join(pointers[:3])}{', ...' if len(pointers) > 3 else ''}"
-        yield f"of the merge base, only pointers to files in Git LFS are here ({shown}): run `git lfs fetch --all`"
+        yield f"of {opponent.what}, only pointers to files in Git LFS are here ({shown}): run `git lfs fetch --all`"
 
 
 def _lfs_files(tree: Path) -> list[str]:
@@ -238,12 +241,23 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in own} | {"LC_ALL": "C"}
 
 
-def _git(folder: Path, *arguments: str) -> str:
+def run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run git in a folder, without hooks and in English.
+
+    Raises
+    ------
+    GitError
+        There is no git.
+    """
     command = ["git", "-C", str(folder), "-c", "core.hooksPath=/dev/null", *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, env=_environment(), stdin=subprocess.DEVNULL)
+        return subprocess.run(command, capture_output=True, text=True, env=_environment(), stdin=subprocess.DEVNULL)
     except OSError as error:
         raise GitError(f"git cannot be run: {error}") from None
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = run_git(folder, *arguments)
     if done.returncode:
         raise GitError((done.stderr.strip().splitlines() or [f"git {arguments[0]} failed"])[-1])
     return done.stdout.strip()
