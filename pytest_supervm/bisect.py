@@ -211,12 +211,10 @@ class _Search:
         if row.verdict not in WORSE or row.effect is None:
             return found
         steps: list[Step] = []
-        said = self._git("bisect", "start", self.bad, self.good)
+        said = self._afresh("bisect", "start", self.bad, self.good)
         while not (end := FIRST_BAD.search(said) or LEFT_OPEN.search(said)):
             steps.append(self._try(row.effect))
-            self._git("reset", "--quiet", "--hard")
-            self._git("clean", "--quiet", "-ffdx")
-            said = self._git("bisect", steps[-1].answer)
+            said = self._afresh("bisect", steps[-1].answer)
         first = end[1] if end.re is FIRST_BAD else None
         left = () if first else tuple(COMMIT.findall(end[0]))
         return msgspec.structs.replace(found, steps=tuple(steps), first_bad=first, open=left)
@@ -276,6 +274,12 @@ class _Search:
         lines = [line for line in output.splitlines() if line.strip()]
         told = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "it said nothing")
         return f"pytest ended with status {status}: {told.removeprefix('ERROR: ')}"
+
+    def _afresh(self, *arguments: str) -> str:
+        """Run git once the worktree is as a fresh checkout: what a test wrote there would stand in its way."""
+        self._git("reset", "--quiet", "--hard")
+        self._git("clean", "--quiet", "-ffdx")
+        return self._git(*arguments)
 
     def _git(self, *arguments: str) -> str:
         done = run_git(self.side.top, *arguments)

@@ -10,7 +10,7 @@ import click
 import msgspec
 import pytest
 
-from pytest_supervm import model, settings
+from pytest_supervm import bisect, model, settings
 from pytest_supervm.cli import main
 from pytest_supervm.judge import changes, estimate, policy, verdict
 from pytest_supervm.measure.quantiles import QUANTILES, samples_needed
@@ -137,6 +137,14 @@ def test_the_schema_is_up_to_date():
 def test_the_commands_are_those_of_the_command_line():
     described = {tuple(words(line)) for line in first(table("commands.md", "command"))}
     assert {line for line in described if line[1] == "baseline"} == set(_typed(main.commands["baseline"]))
+
+
+def test_the_options_and_the_file_of_a_bisection_are_described():
+    options = [p.opts[0] for p in main.commands["bisect"].params if isinstance(p, click.Option)]
+    assert first(table("commands.md", "option")) == options
+    assert tuple(first(table("commands.md", "key"))) == bisect.Bisection.__struct_fields__
+    assert tuple(first(table("commands.md", "key of a step"))) == bisect.Step.__struct_fields__
+    assert {"0", "1", "2", str(bisect.NOTHING), str(bisect.SEVERAL)} == set(first(table("commands.md", "status")))
 
 
 def words(line: str) -> list[str]:
