@@ -4,8 +4,10 @@ First the bad end duels with the good one. Unless it is worse beyond doubt there
 the *whole change*. Then git chooses commits, and each of them duels with the good end, by the very command that a
 person would type: ``pytest CASE --supervm-baseline=git:GOOD``. A commit counts as bad when at least half of the whole
 change has happened there, and as good when less has; where several commits added a bit each, the one found is the one
-that crossed the half. An interval must rule out one of the two ends, no change or the whole change; one that rules out
-neither, or a duel without a result, makes git skip the commit, and the reason is shown. Nothing is guessed.
+that crossed the half. So half of the whole change is the threshold of these duels, whatever the project's policy says,
+and they judge this one metric: a duel measures until its question is answered. An interval must rule out one of the two
+ends, no change or the whole change; one that rules out neither, or a duel without a result, makes git skip the commit,
+and the reason is shown. Nothing is guessed.
 
 All of it happens in a git worktree outside the checkout (`duel.checkout`), and git keeps the state of a bisection with
 its worktree: neither the checkout nor a bisection of the user's own is touched. Each step begins as a fresh checkout
@@ -26,10 +28,13 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+import pytest
 
+from pytest_supervm import settings
 from pytest_supervm.duel.checkout import GitError, Opponent, checkout, run_git
 from pytest_supervm.duel.match import GRACE, HIDDEN, Side, ended_by_signals
-from pytest_supervm.model import Results, Row, Verdict
+from pytest_supervm.judge.policy import effect_as_change
+from pytest_supervm.model import STANDARD_METRICS, Results, Row, Verdict
 from pytest_supervm.report import wording
 
 SCHEMA = 1
@@ -49,12 +54,22 @@ FIRST_BAD = re.compile(r"^([0-9a-f]{40,64}) is the first bad commit", re.MULTILI
 LEFT_OPEN = re.compile(r"^There are only 'skip'ped commits left to test\.$.*", re.MULTILINE | re.DOTALL)
 COMMIT = re.compile(r"^[0-9a-f]{40,64}$", re.MULTILINE)
 
-WATCHED = (
-    "import os, pytest, signal, sys, threading; "
-    "threading.Thread(target=lambda: os.read({fd}, 1) or os.kill(os.getpid(), signal.SIGTERM), daemon=True).start(); "
-    "sys.exit(pytest.main())"
-)
-"""pytest, ended by the end of whoever holds the other end of a pipe."""
+SCRIPT = """
+import os, pytest, signal, sys, threading
+
+
+class Focus:
+    def pytest_collection_modifyitems(self, config, items):
+        from pytest_supervm.bisect import focus
+
+        focus(config, items, {metric!r}, {block!r})
+
+
+threading.Thread(target=lambda: os.read({pipe}, 1) or os.kill(os.getpid(), signal.SIGTERM), daemon=True).start()
+sys.exit(pytest.main(plugins=[Focus()]))
+"""
+"""pytest with `focus`, ended by the end of whoever holds the other end of a pipe. pytest wants to be there before any of
+its plugins is imported."""
 
 Answer = Literal["good", "bad", "skip"]
 
@@ -180,6 +195,27 @@ def answer(row: Row, whole: float) -> tuple[Answer, str]:
     return "skip", "its interval rules out neither no change nor the whole change"
 
 
+def focus(config: pytest.Config, items: Sequence[pytest.Item], metric: str, block: str | None) -> None:
+    """Leave a duel one question.
+
+    Parameters
+    ----------
+    config, items
+        Of the pytest that is going to duel.
+    metric
+        The only one that is judged.
+    block
+        Its change that is to be told from none, as a policy writes it; None for what the project's own policy says.
+    """
+    policies = {name: {"warn": "off", "block": "off"} for name in (*STANDARD_METRICS, *settings.read(config).metrics)}
+    if block is None:
+        policies.pop(metric, None)
+    elif metric in policies:  # one that only its test knows can have no policy
+        policies[metric]["block"] = block
+    for item in items:
+        item.add_marker(pytest.mark.supervm(**policies), append=False)
+
+
 def conclusion(found: Bisection, here: Path) -> tuple[int, list[str]]:
     """Return the exit status, and what was found in lines for people."""
     if found.first_bad:
@@ -211,9 +247,10 @@ class _Search:
         if row.verdict not in WORSE or row.effect is None:
             return found
         steps: list[Step] = []
+        half = f"{100 * effect_as_change(HALF * row.effect, row.better or 'lower'):.6g}%"
         said = self._afresh("bisect", "start", self.bad, self.good)
         while not (end := FIRST_BAD.search(said) or LEFT_OPEN.search(said)):
-            steps.append(self._try(row.effect))
+            steps.append(self._try(row.effect, half))
             said = self._afresh("bisect", steps[-1].answer)
         first = end[1] if end.re is FIRST_BAD else None
         left = () if first else tuple(COMMIT.findall(end[0]))
@@ -237,12 +274,12 @@ class _Search:
             raise BisectError(f"{ends}: {self.case} is {row.verdict}: {row.reason}")
         return row
 
-    def _try(self, whole: float) -> Step:
-        """Duel the commit that git chose with the good end."""
+    def _try(self, whole: float, half: str) -> Step:
+        """Duel the commit that git chose with the good end, at half of the whole change as a threshold."""
         commit = self._git("rev-parse", "HEAD")
         if run_git(self.side.top, "merge-base", "--is-ancestor", self.good, commit).returncode:
             return self._step(commit, "skip", "it does not descend from the good end, so they cannot be compared")
-        results = self._duel()
+        results = self._duel(half)
         if isinstance(results, str):
             return self._step(commit, "skip", results)
         row = next((row for row in self._rows(results) if row.id == self.case), None)
@@ -260,7 +297,7 @@ class _Search:
     def _rows(self, results: Results) -> list[Row]:
         return [row for row in results.cases if row.metric in (self.question.metric, None)]
 
-    def _duel(self) -> Results | str:
+    def _duel(self, block: str | None = None) -> Results | str:
         """Run pytest on what is checked out now; return its results, or why there are none."""
         path = self.side.scratch / "results.json"
         path.unlink(missing_ok=True)
@@ -268,7 +305,8 @@ class _Search:
             return f"there is no folder {self.side.cwd.relative_to(self.side.top)} here"
         budget = [f"--supervm-budget={self.question.budget}"] if self.question.budget else []
         against = [f"--supervm-baseline=git:{self.good}", f"--supervm-json={path}"]
-        status, output = _pytest(self.side, [self.case, *self.side.args, *budget, *against])
+        arguments = [self.case, *self.side.args, *budget, *against]
+        status, output = _pytest(self.side, arguments, self.question.metric, block)
         if path.exists():
             return msgspec.json.decode(path.read_bytes(), type=Results)
         lines = [line for line in output.splitlines() if line.strip()]
@@ -288,7 +326,7 @@ class _Search:
         return done.stdout.strip()
 
 
-def _pytest(side: Side, arguments: Sequence[str]) -> tuple[int, str]:
+def _pytest(side: Side, arguments: Sequence[str], metric: str, block: str | None) -> tuple[int, str]:
     """Run pytest in a checkout, and end it when this process ends; return its exit status and what it said."""
     inherited = side.environment.get("PYTHONPATH")
     environment = {name: value for name, value in side.environment.items() if not name.startswith(HIDDEN)} | {
@@ -297,7 +335,7 @@ def _pytest(side: Side, arguments: Sequence[str]) -> tuple[int, str]:
     reads, writes = os.pipe()
     try:
         process = subprocess.Popen(
-            [sys.executable, "-c", WATCHED.format(fd=reads), *arguments],
+            [sys.executable, "-c", SCRIPT.format(pipe=reads, metric=metric, block=block), *arguments],
             cwd=side.cwd,
             env=environment,
             stdin=subprocess.DEVNULL,

@@ -193,7 +193,3 @@ def test_a_slower_second_half_of_the_history_is_a_change_point(sample):
     assert (point["metric"], point["index"], point["commits"]) == ("throughput", 10, "0909090..1010101")
     assert point["effect"] == pytest.approx(math.log(1.5), rel=0.2)
     assert "0909090..1010101" in (sample.path / "report.html").read_text()
-
-
-def test_without_kept_runs_there_is_no_history_to_search(sample):
-    assert sample.results("--supervm")["changes"] is None

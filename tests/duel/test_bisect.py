@@ -7,6 +7,8 @@ stands in for one that measures; ``docs/how-to/bisect.md`` is run with nothing r
 from __future__ import annotations
 
 import json
+import math
+import os
 import signal
 import subprocess
 import sys
@@ -22,12 +24,20 @@ from hypothesis import strategies as st
 from pytest_supervm import bisect as room
 from pytest_supervm.bisect import DECIDED, HALF, NOTHING, SEVERAL, WORSE, Bisection, answer
 from pytest_supervm.cli import main
+from pytest_supervm.duel.match import Side
 from pytest_supervm.model import Family, Gate, Location, Machine, Results, Row, Run, Verdict
 
 from .conftest import Repository
 
 CASE = "test_sample.py::test_yearly"
 THRESHOLD = 0.1
+BRIEF = ("test_sample.py::test_monthly", "--supervm-baseline=git:main", "--supervm-budget=1ms")
+METRICS = """
+[tool.supervm.metrics]
+depth = { unit = "x", better = "lower" }
+[tool.supervm.policy]
+depth = { block = "1%" }
+"""
 
 
 def a_row(**fields):
@@ -39,7 +49,7 @@ def a_result(row):
     return Results(schema=1, gate=Gate.PASS, reason="x", family=Family(1, 0.01), run=run, cases=(row,))
 
 
-def read_duel(side, arguments):
+def read_duel(side, arguments, *_question):
     """Stand in for pytest: a commit's file ``cost`` says what it costs, give or take, or why there is no duel."""
     words = (side.top / "cost").read_text().split()
     if words[0] == "broken":
@@ -165,13 +175,13 @@ def test_the_checkout_and_a_bisection_of_the_users_own_stay_as_they_are(costs):
 
 
 def test_files_that_a_step_left_do_not_meet_the_next(costs, monkeypatch):
-    def littering(side, arguments):
+    def littering(side, arguments, *question):
         assert not (side.top / "litter").exists()
         assert (side.top / "note").read_text() != "changed"
         (side.top / "litter").mkdir()
         (side.top / "litter" / "x.pyc").write_text("x")
         (side.top / "note").write_text("changed")
-        return read_duel(side, arguments)
+        return read_duel(side, arguments, *question)
 
     monkeypatch.setattr(room, "_pytest", littering)
     ids = commits(costs, 0.0, 0.0, 0.0, 0.2, 0.2)
@@ -236,10 +246,25 @@ def test_a_case_that_is_not_there_is_told_in_pytests_words(repository, monkeypat
     assert repository.traces() == []
 
 
+def test_a_duel_judges_nothing_but_the_metric_that_is_asked_for(repository):
+    repository.edit("pyproject.toml", 'latency_p99 = { block = "off" }', 'latency_p99 = { block = "10%" }')
+    repository.edit("pyproject.toml", "[tool.supervm.policy]", METRICS)
+    repository.edit("test_sample.py", "measure(report, 5)", "measure(report, 5); measure.record('depth', 1, unit='x')")
+    repository.commit()
+    repository.git("branch", "--force", "main")
+    path = repository.temporary.parent / "out.json"
+    side = Side("x", repository.path, repository.path, repository.path, [], repository.temporary, dict(os.environ))
+    room._pytest(side, [*BRIEF, f"--supervm-json={path}"], "throughput", "7.5%")
+    judged = {row["metric"]: row["threshold"] for row in json.loads(path.read_text())["cases"]}
+    assert judged.pop("throughput") == pytest.approx(-math.log1p(-0.075))
+    assert set(judged.values()) == {None}
+    assert {"latency_p99", "depth"} <= set(judged)
+
+
 def in_the_midst(repository):
     """Start a bisection whose first duel takes long, and return its process once that duel measures."""
     started = repository.temporary.parent / "started"
-    repository.write("answers", "1000")
+    repository.write("answers", "300")
     repository.edit("test_sample.py", "report(answers):", f"report(answers):\n    pathlib.Path('{started}').touch()")
     repository.commit()
     command = [sys.executable, "-c", "from pytest_supervm.cli import main; main()", "bisect", CASE]
