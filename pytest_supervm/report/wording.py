@@ -186,7 +186,7 @@ def recent_changes(changes: Changes) -> str:
     if not recent:
         return ""
     first, others = recent[0], len(recent) - 1
-    also = f"; and {count(others, 'other change')}, see the report" if others else ""
+    also = f"; and {count(others, 'other change')} in the report" if others else ""
     remark = f"; {first.remark}" if first.remark else ""
     return (
         f"{first.id}: the {first.metric} of the kept runs changed by {step(first)} ({direction(first)}) "

@@ -142,7 +142,7 @@ def test_only_recent_change_points_are_told_and_the_worst_of_them_first():
     assert " ".join(shown) == (
         "history: test_x.py::test_y: the latency_p99 of the kept runs changed by +10.5 % (worse) 4 runs ago, "
         "in 1a2b3c4..5d6e7f8, between 2026-01-31 12:00 and 2026-02-01 12:00 (p = 0.0004); both are of the same commit; "
-        "and 1 other change, see the report"
+        "and 1 other change in the report"
     )
 
 
