@@ -68,8 +68,8 @@ class Focus:
 threading.Thread(target=lambda: os.read({pipe}, 1) or os.kill(os.getpid(), signal.SIGTERM), daemon=True).start()
 sys.exit(pytest.main(plugins=[Focus()]))
 """
-"""pytest with `focus`, ended by the end of whoever holds the other end of a pipe. It imports this package late, for pytest
-complains of a plugin that is there before it."""
+"""pytest with `focus`, ended by the end of whoever holds the other end of a pipe. It imports this package late, because
+pytest complains of a plugin that is there before it."""
 
 Answer = Literal["good", "bad", "skip"]
 
