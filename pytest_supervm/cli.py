@@ -20,7 +20,7 @@ import msgspec
 from pytest_supervm import units
 from pytest_supervm.baselines import BaselineError, Store, open_store
 from pytest_supervm.model import History, Run
-from pytest_supervm.settings import Settings, SettingsError, read_file
+from pytest_supervm.settings import Settings, SettingsError, read_file, seconds
 
 COMMANDS = "supervm.commands"
 """Entry point group of further commands. Each entry is a `click.Command`."""
@@ -146,6 +146,40 @@ def rename(location: str | None, old: str, new: str) -> None:
     click.echo(f"{old} is called {new} now, with {_count(len(_load_history(store, new).runs), 'run')}")
 
 
+@main.command("bisect")
+@click.argument("case")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[-- PYTEST OPTIONS]")
+@click.option("--good", metavar="REF", required=True, help="A commit at which the case was still as it should be.")
+@click.option("--bad", metavar="REF", required=True, help="A later commit at which it is worse.")
+@click.option("--metric", default="throughput", show_default=True, help="The metric that got worse.")
+@click.option("--budget", metavar="DURATION", help="Most time for the duel of each commit  [default: 60s]")
+@click.option("--json", "json", metavar="PATH", type=click.Path(path_type=Path), help="Write what was found as JSON.")
+def bisect_(
+    case: str, options: tuple[str, ...], good: str, bad: str, metric: str, budget: str | None, json: Path | None
+) -> None:
+    """Find the commit between two that made CASE, a node id, worse: each duels with the good one.
+
+    The exit status is 0 if it was found, 3 if the bad commit is not worse than the good one, 4 if commits that had to
+    be skipped leave several.
+    """
+    from pytest_supervm.bisect import BisectError, Question, bisect, conclusion
+    from pytest_supervm.report.files import ReportError, write_json
+
+    question = Question(case, metric, good, bad, budget, options)
+    try:
+        if budget is not None:
+            seconds(budget, "--budget")
+        found = bisect(question, Path.cwd(), lambda line: click.echo(_printable(line)))
+        status, lines = conclusion(found, Path.cwd())
+        for line in lines:
+            click.echo(_printable(line))
+        if json is not None:
+            write_json(found, json)
+    except (BisectError, SettingsError, ReportError) as error:
+        raise click.ClickException(str(error)) from error
+    raise click.exceptions.Exit(status)
+
+
 def _open(location: str | None) -> Store:
     here = Path.cwd()
     if location is not None:
@@ -193,11 +227,15 @@ def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print columns. What a record holds may not steer the terminal, so that only printable signs get there."""
     lines = [
         titles,
-        *([re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", c) for c in r] for r in rows),
+        *([_printable(cell) for cell in row] for row in rows),
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _printable(text: str) -> str:
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def _load(found: EntryPoint) -> click.Command:

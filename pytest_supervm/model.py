@@ -425,6 +425,84 @@ class Against(msgspec.Struct, frozen=True, kw_only=True):
     launches: int = 0
 
 
+class Sighting(msgspec.Struct, frozen=True):
+    """A run beside a change point: its id, its time and its commit."""
+
+    run: str
+    time: str
+    commit: Commit | None = None
+
+
+class ChangePoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A place in the history of one case and metric from which on the figures are others.
+
+    Attributes
+    ----------
+    id, metric, unit, better
+        What changed.
+    index
+        How many runs of its stretch of the history hold the figure and come before it.
+    age
+        How many runs of this machine there are since, `first` included.
+    effect
+        Natural log of the mean after over the mean before, up to the next change points; positive = worse.
+    p_value
+        How often shuffled runs show a step as clear as this one.
+    before, after
+        Geometric means of the runs on either side, in `unit`.
+    runs
+        How many runs those are.
+    last, first
+        The last run before the change, and the first one after.
+    commits
+        Git's name of the range that brought the change, ``1a2b3c4..5d6e7f8``; None where a commit is unknown.
+    remark
+        What a reader must know about that range, as a sentence, or nothing.
+    """
+
+    id: str
+    metric: str
+    unit: str
+    better: Better
+    index: int
+    age: int
+    effect: float
+    p_value: float
+    before: float
+    after: float
+    runs: tuple[int, int]
+    last: Sighting
+    first: Sighting
+    commits: str | None = None
+    remark: str = ""
+
+
+class Changes(msgspec.Struct, frozen=True, kw_only=True):
+    """The change points of a history, and what was looked at.
+
+    Attributes
+    ----------
+    series
+        Series that were long enough to be looked at. A case and metric has one per stretch of the history that was
+        measured on this machine with equal settings.
+    short, zero
+        Series that were not: they hold fewer than `fewest` runs, or a value of zero or below, which has no ratio.
+    fewest
+        Runs that a series must hold.
+    share
+        Largest expected share of false ones among the series with change points.
+    points
+        By case and metric as in the run, oldest first.
+    """
+
+    series: int
+    short: int
+    zero: int
+    fewest: int
+    share: float
+    points: tuple[ChangePoint, ...] = ()
+
+
 class Results(msgspec.Struct, frozen=True, kw_only=True):
     """What ``--supervm-json`` writes.
 
@@ -446,6 +524,8 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
         Cases of the baseline that this invocation left out.
     notes
         Sentences that a reader of the verdict must know.
+    changes
+        Where the history of the baseline changed; None when no kept runs were named.
     """
 
     schema: int
@@ -457,6 +537,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     baseline: Against | None = None
     not_selected: int = 0
     notes: tuple[str, ...] = ()
+    changes: Changes | None = None
 
 
 def features_suffix(features: Sequence[str]) -> str:

@@ -35,6 +35,7 @@ from pytest_supervm.model import (
     STANDARD_METRICS,
     Against,
     Case,
+    Changes,
     Family,
     Gate,
     History,
@@ -498,7 +499,20 @@ class Laboratory:
             baseline=self._against(run),
             not_selected=sum(row.verdict is Verdict.NOT_SELECTED for row in rows),
             notes=tuple(self._notes(run)),
+            changes=self._changes(run),
         )
+
+    def _changes(self, run: Run) -> Changes | None:
+        """Find where the history changed, this run included."""
+        if self.history is None:
+            return None
+        from pytest_supervm.judge import changes  # brings NumPy, which must not be in memory while tests are measured
+
+        wanted = {
+            case.id: [name for name, policy in self.policies(table).items() if policy != NO_POLICY]
+            for case, table in self.measured.values()
+        }
+        return changes.find([*(kept for kept in self.history.runs if kept.id != run.id), run], wanted)
 
     def _rows(self) -> tuple[tuple[Row, ...], Family]:
         selection = self.census.selection(self.config)

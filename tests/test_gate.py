@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import math
+
 import pytest
 
 
@@ -169,3 +172,24 @@ def test_a_benchmark_inherited_from_another_file_is_missing_with_its_own_file(sa
     inherits.write_text("def test_other(): pass")
     missing = rows(sample.results("--supervm-baseline=naps", "test_naps.py"))["test_naps.py::TestNaps::test_nap"]
     assert (missing["verdict"], missing["location"]["file"]) == ("missing", "shared.py")
+
+
+def test_a_slower_second_half_of_the_history_is_a_change_point(sample):
+    path = sample.path / "baselines" / "main.jsonl"
+    once, again = ([json.loads(line) for line in path.read_text().splitlines()] for _ in range(2))
+    for run in once:
+        run |= {key: f"1{run[key][1:]}" for key in ("id", "time")}  # a thousand years ago
+    runs = [*once, *again]
+    for number, run in enumerate(runs):
+        run["commit"] = {"id": f"{number:02}" * 20, "dirty": False, "branch": "main"}
+        for case in run["cases"]:
+            for series in case["series"]:
+                if number < 10 and case["id"].endswith("yearly") and series["metric"]["name"] == "throughput":
+                    series["launches"] = [[1.5 * value for value in blocks] for blocks in series["launches"]]
+    path.write_text("".join(json.dumps(run) + "\n" for run in runs))
+    results = sample.results("--supervm-baseline=main", "--supervm-report=report.html")
+    assert results["changes"]["series"] == 2
+    (point,) = (point for point in results["changes"]["points"] if point["id"].endswith("yearly"))
+    assert (point["metric"], point["index"], point["commits"]) == ("throughput", 10, "0909090..1010101")
+    assert point["effect"] == pytest.approx(math.log(1.5), rel=0.2)
+    assert "0909090..1010101" in (sample.path / "report.html").read_text()

@@ -51,12 +51,15 @@ class Opponent:
         The checkout.
     home
         The repository's git folder, shared by all its worktrees.
+    what
+        What people call `commit`.
     """
 
     ref: str
     commit: str
     top: Path
     home: Path
+    what: str = "the merge base"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,7 @@ def checkout(opponent: Opponent) -> Iterator[Ground]:
         try:
             _git(opponent.top, "worktree", "add", "--quiet", "--detach", str(place), opponent.commit)
         except GitError as error:
-            raise SettingsError(f"git cannot check out the merge base {opponent.commit[:7]}: {error}") from None
+            raise SettingsError(f"git cannot check out {opponent.what} {opponent.commit[:7]}: {error}") from None
         yield Ground(place, scratch, [*swept, *_differences(opponent, place)])
     finally:
         _remove(opponent.home, marker, note)
@@ -228,15 +231,15 @@ def _place(length: int, top: Path) -> Path:
 def _differences(opponent: Opponent, tree: Path) -> Iterator[str]:
     """Say in what the worktree is unlike a checkout that people made."""
     if len(str(tree)) != len(str(opponent.top)):
-        yield f"the merge base lies in {tree}, a path of another length than {opponent.top}: speed may depend on that"
+        yield f"{opponent.what} lies in {tree}, a path of another length than {opponent.top}: speed may depend on that"
     with contextlib.suppress(GitError):
         absent = [line.split()[1] for line in _git(tree, "submodule", "status").splitlines() if line.startswith("-")]
         if absent:
-            yield f"the merge base is compared without its submodules {', '.join(absent)}: git did not check them out"
+            yield f"{opponent.what} is compared without its submodules {', '.join(absent)}: git did not check them out"
     pointers = [name for name in _lfs_files(tree) if _starts(tree / name, LFS_POINTER)]
     if pointers:
         shown = f"{', '.join(pointers[:3])}{', ...' if len(pointers) > 3 else ''}"
-        yield f"of the merge base, only pointers to files in Git LFS are here ({shown}): run `git lfs fetch --all`"
+        yield f"of {opponent.what}, only pointers to files in Git LFS are here ({shown}): run `git lfs fetch --all`"
 
 
 def _lfs_files(tree: Path) -> list[str]:
@@ -279,17 +282,34 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in own} | {"LC_ALL": "C"}
 
 
+def run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run git in a folder, without hooks and in English.
+
+    Raises
+    ------
+    GitError
+        There is no git.
+    """
+    done = _run(folder, *arguments)
+    said, complained = os.fsdecode(done.stdout), done.stderr.decode(errors="replace")
+    return subprocess.CompletedProcess(done.args, done.returncode, said, complained)
+
+
 def _git(folder: Path, *arguments: str) -> str:
     return os.fsdecode(_git_bytes(folder, *arguments)).strip()
 
 
 def _git_bytes(folder: Path, *arguments: str) -> bytes:
-    command = ["git", "-C", str(folder), "-c", "core.hooksPath=/dev/null", *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, env=_environment(), stdin=subprocess.DEVNULL)
-    except OSError as error:
-        raise GitError(f"git cannot be run: {error}") from None
+    done = _run(folder, *arguments)
     if done.returncode:
         words = done.stderr.decode(errors="replace").strip().splitlines()
         raise GitError((words or [f"git {arguments[0]} failed"])[-1])
     return done.stdout
+
+
+def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = ["git", "-C", str(folder), "-c", "core.hooksPath=/dev/null", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, env=_environment(), stdin=subprocess.DEVNULL)
+    except OSError as error:
+        raise GitError(f"git cannot be run: {error}") from None

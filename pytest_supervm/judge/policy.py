@@ -68,6 +68,11 @@ def threshold_as_effect(change: float, better: Better) -> float:
     return math.log1p(change) if better == "lower" else -math.log1p(-change)
 
 
+def effect_as_change(effect: float, better: Better) -> float:
+    """Convert an effect into a relative change for the worse: the inverse of `threshold_as_effect`."""
+    return math.expm1(effect) if better == "lower" else -math.expm1(-effect)
+
+
 def merge(*tables: Mapping[str, object]) -> dict[str, dict[str, object]]:
     """Merge policy tables by metric and key; the later stands over the earlier."""
     merged: dict[str, dict[str, object]] = {}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from pytest_supervm import units
-from pytest_supervm.judge.policy import NO_POLICY, Policy
+from pytest_supervm.judge.policy import NO_POLICY, Policy, effect_as_change
 from pytest_supervm.model import Action, Better, Case, Metric, Row, Verdict
 
 BADNESS = [
@@ -106,5 +105,4 @@ def effect_on_gate(row: Row) -> int:
 
 
 def _change(effect: float, better: Better) -> str:
-    change = math.expm1(effect) if better == "lower" else -math.expm1(-effect)
-    return f"{100 * change:.3g} %"
+    return f"{100 * effect_as_change(effect, better):.3g} %"

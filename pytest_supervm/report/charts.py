@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_supervm.model import Case, History, Metric, Results, Row, Run, Series
+from pytest_supervm.model import Case, ChangePoint, History, Metric, Results, Row, Run, Series
 from pytest_supervm.report import wording
 from pytest_supervm.units import quantity
 
@@ -57,6 +57,8 @@ class Chart:
         Where this run was expected if nothing had changed, lower end first, or None without an interval.
     confidence
         How often such a band holds an unchanged run.
+    changes
+        Change points of this history, oldest first.
     """
 
     metric: Metric
@@ -64,6 +66,7 @@ class Chart:
     now: Point | None
     band: tuple[float, float] | None
     confidence: float | None
+    changes: tuple[ChangePoint, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -80,6 +83,10 @@ class Chart:
         if self.band:
             sure = f" ({wording.coverage(self.confidence)} interval)" if self.confidence else ""
             parts.append(f"Expected if nothing had changed: {self.band_text}{sure}")
+        if self.changes:
+            parts.append(
+                f"{wording.count(len(self.changes), 'change point')}: {', '.join(map(wording.step, self.changes))}"
+            )
         return ". ".join(parts) + "."
 
     @property
@@ -94,6 +101,12 @@ class Chart:
             "kept": _columns(self.kept, runs),
             "now": _columns([self.now] if self.now else [], runs),
             "band": self.band,
+            "changes": [
+                {"at": place, "text": wording.step(change)}
+                for change in self.changes
+                for place, point in enumerate(self.kept)
+                if point.run.id == change.first.run
+            ],
         }
 
     def _text(self, value: float) -> str:
@@ -142,6 +155,9 @@ def charts(results: Results, history: History | None) -> dict[str, list[Chart]]:
     cases_of = [(run, {case.id: case for case in run.cases}) for run in past]
     rows = {(row.id, row.metric): row for row in results.cases}
     present = {case.id: case for case in results.run.cases}
+    changes: dict[tuple[str, str], list[ChangePoint]] = {}
+    for change in results.changes.points if results.changes else ():
+        changes.setdefault((change.id, change.metric), []).append(change)
     drawn: dict[str, list[Chart]] = {}
     for case_id in dict.fromkeys([*(row.id for row in results.cases), *present]):
         now = present.get(case_id)
@@ -156,6 +172,7 @@ def charts(results: Results, history: History | None) -> dict[str, list[Chart]]:
                     now=_point(results.run, now, metric, results.run) if now else None,
                     band=band(row) if row else None,
                     confidence=row.confidence if row else None,
+                    changes=tuple(changes.get((case_id, metric.name), ())),
                 )
                 drawn.setdefault(case_id, []).append(chart)
     return drawn

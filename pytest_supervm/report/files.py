@@ -23,8 +23,8 @@ class ReportError(Exception):
     """A report that cannot be written. The message says which, why, and what to do."""
 
 
-def write_json(results: Results, path: Path) -> None:
-    """Write results as indented JSON that follows `results_schema`.
+def write_json(results: msgspec.Struct, path: Path) -> None:
+    """Write results as indented JSON; `Results` follow `results_schema`.
 
     Raises
     ------

@@ -71,6 +71,8 @@ def lines(results: Results, *, verbose: bool, width: int = WIDTH) -> Iterator[Li
         yield from _paragraph(f"damaged: {damage}", "", "warn", width)
     for note in results.notes:
         yield from _paragraph(f"note: {note}", "", "plain", width)
+    if results.changes and (sentence := wording.recent_changes(results.changes)):
+        yield from _paragraph(f"history: {sentence}", "", "plain", width)
     basis = f"{wording.family(results)} {wording.opponent(results)}: " if results.baseline else ""
     yield Line(f"supervm gate: {results.gate.upper()} - {basis}{results.reason}", wording.GATE_TONES[results.gate])
 

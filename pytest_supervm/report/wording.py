@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Final, Literal
 
-from pytest_supervm.model import Action, Against, Better, Commit, Gate, Results, Row, Verdict
+from pytest_supervm.model import Action, Against, Better, ChangePoint, Changes, Commit, Gate, Results, Row, Verdict
 from pytest_supervm.units import percent_change, quantity
 
 Tone = Literal["good", "plain", "dim", "warn", "bad"]
@@ -37,6 +37,9 @@ GATE_TONES: Final[dict[Gate, Tone]] = {
 }
 
 ATTENTION: Final = {Verdict.INCONCLUSIVE, Verdict.MISSING, Verdict.ERRORED, Verdict.UNMEASURED}
+RECENT: Final = 10
+"""Runs of this machine that a change point may be old for the terminal to speak of it; the report shows all."""
+
 LARGEST_FACTOR: Final = 1000.0
 """A change above this factor is written as ``>x1000``: more digits would say nothing more."""
 
@@ -155,6 +158,52 @@ def opponent(results: Results) -> str:
     """Say what the run was judged against."""
     against = results.baseline
     return "without a baseline" if against is None else f"against {against.name} ({kept_runs(against)})"
+
+
+def step(point: ChangePoint) -> str:
+    """Write how far a change point went, ``-8.3 %``."""
+    return percent(natural(point.effect, point.better))
+
+
+def direction(point: ChangePoint) -> str:
+    """Say whether a change point was for the worse."""
+    return "worse" if point.effect > 0 else "better"
+
+
+def brought_by(point: ChangePoint) -> str:
+    """Name the commits that brought a change, or the time where they are unknown."""
+    span = f"between {moment(point.last.time)} and {moment(point.first.time)}"
+    return f"in {point.commits}, {span}" if point.commits else span
+
+
+def chance(point: ChangePoint) -> str:
+    """Write how often a shuffled history looks as clear, ``p = 0.0004``."""
+    return f"p = {point.p_value:.2g}"
+
+
+def recent_changes(changes: Changes) -> str:
+    """Say in one sentence what changed in the last runs, the largest change for the worse first; empty if nothing."""
+    recent = sorted((p for p in changes.points if p.age <= RECENT), key=lambda point: point.effect, reverse=True)
+    if not recent:
+        return ""
+    first, others = recent[0], len(recent) - 1
+    also = f"; and {count(others, 'other change')} in the report" if others else ""
+    remark = f"; {first.remark}" if first.remark else ""
+    return (
+        f"{first.id}: the {first.metric} of the kept runs changed by {step(first)} ({direction(first)}) "
+        f"{count(first.age, 'run')} ago, {brought_by(first)} ({chance(first)}){remark}{also}"
+    )
+
+
+def history_looked_at(changes: Changes) -> str:
+    """Say where change points were searched for, and what they are worth."""
+    false = f"{100 * changes.share:g} %"
+    parts = [f"{changes.series} series of kept runs searched; of those with a change point, {false} may be false"]
+    if changes.short:
+        parts.append(f"{changes.short} too short, for that takes {changes.fewest} runs of equal settings")
+    if changes.zero:
+        parts.append(f"{changes.zero} with a value of zero or below, which has no ratio")
+    return "; ".join(parts)
 
 
 def commit(commit: Commit | None) -> str:

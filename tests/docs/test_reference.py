@@ -10,10 +10,11 @@ import click
 import msgspec
 import pytest
 
-from pytest_supervm import model, settings
+from pytest_supervm import bisect, model, settings
 from pytest_supervm.cli import main
-from pytest_supervm.judge import estimate, policy, verdict
+from pytest_supervm.judge import changes, estimate, policy, verdict
 from pytest_supervm.measure.quantiles import QUANTILES, samples_needed
+from pytest_supervm.report import wording
 
 from .pages import ROOT, blocks, environment
 from .write_schema import SCHEMA_FILE, schema_text
@@ -116,6 +117,9 @@ def test_the_words_are_those_of_the_code(title, words):
         model.Damage,
         model.SelfCheck,
         model.Checked,
+        model.Changes,
+        model.ChangePoint,
+        model.Sighting,
     ],
 )
 def test_every_field_of_a_record_is_described(record):
@@ -136,6 +140,14 @@ def test_the_schema_is_up_to_date():
 def test_the_commands_are_those_of_the_command_line():
     described = {tuple(words(line)) for line in first(table("commands.md", "command"))}
     assert {line for line in described if line[1] == "baseline"} == set(_typed(main.commands["baseline"]))
+
+
+def test_the_options_and_the_file_of_a_bisection_are_described():
+    options = [p.opts[0] for p in main.commands["bisect"].params if isinstance(p, click.Option)]
+    assert first(table("commands.md", "option")) == options
+    assert tuple(first(table("commands.md", "key"))) == bisect.Bisection.__struct_fields__
+    assert tuple(first(table("commands.md", "key of a step"))) == bisect.Step.__struct_fields__
+    assert {"0", "1", "2", str(bisect.NOTHING), str(bisect.SEVERAL)} == set(first(table("commands.md", "status")))
 
 
 def words(line: str) -> list[str]:
@@ -204,6 +216,11 @@ def test_every_exit_status_is_described():
         f"single kept run, it assumes {100 * estimate.PLANNING_SPREAD:g} %",
         f"The interval lies above {100 * math.expm1(verdict.NEGLIGIBLE):g} %",
         f"at most `level`, {100 * settings.Settings.level:g} % by default",
+        f"Fewer than {changes.FEWEST_RUNS} runs show nothing",
+        f"the newest {changes.MOST_RUNS} are",
+        f"at least {changes.SHORTEST} runs on either side",
+        f"expected to be false is at most {100 * changes.FALSE_SHARE:g} %",
+        f"in the last {wording.RECENT} runs",
     ],
 )
 def test_the_numbers_of_the_rules_are_those_of_the_code(sentence):

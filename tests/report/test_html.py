@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from msgspec.structs import replace
 
-from pytest_supervm.model import Action, History, Series, Verdict
+from pytest_supervm.model import Action, ChangePoint, Changes, History, Series, Sighting, Verdict
 from pytest_supervm.report.charts import band, charts
 from pytest_supervm.report.html import anchor, embedded, forest, render
 
@@ -316,3 +316,56 @@ def test_what_the_gate_can_tell_has_a_section_of_its_own():
 def test_notes_are_shown_without_a_baseline_too():
     noted = replace(situations.without_baseline(), notes=("the machine was busy",))
     assert "the machine was busy" in Page(render(noted, None)).text
+
+
+def changed(shown, kept, **fields):
+    """The results, with a change point before the seventh kept run of their first row."""
+    one = shown.cases[0]
+    before, after = kept.runs[5], kept.runs[6]
+    point = ChangePoint(
+        **{
+            "id": one.id,
+            "metric": one.metric,
+            "unit": one.unit,
+            "better": one.better,
+            "index": 6,
+            "age": 5,
+            "effect": math.log(1.3),
+            "p_value": 0.0004,
+            "before": 1.3e6,
+            "after": 1.0e6,
+            "runs": (6, 5),
+            "last": Sighting(before.id, before.time, before.commit),
+            "first": Sighting(after.id, after.time, after.commit),
+            "commits": "1a2b3c4..5d6e7f8",
+            "remark": "the run after the change had uncommitted changes",
+            **fields,
+        }
+    )
+    return replace(shown, changes=Changes(series=2, short=1, zero=0, fewest=12, share=0.05, points=(point,)))
+
+
+def test_a_change_point_is_marked_in_the_chart_with_its_size_and_listed_with_its_commits():
+    shown = situations.passing()
+    kept = situations.history(shown, 10)
+    page = Page(render(changed(shown, kept), kept))
+    throughput, latency, _ = page.data
+    assert throughput["changes"] == [{"at": 6, "text": "-23.1 %"}]
+    assert latency["changes"] == []
+    label = page.all("div")
+    assert any("1 change point: -23.1 %" in one.get("aria-label", "") for one in label)
+    for part in (
+        "1a2b3c4..5d6e7f8 the run after the change had uncommitted changes",
+        "2026-01-03 12:00 and 2026-01-04 00:00 -23.1 % worse 1.30 M tx/s to 1.00 M tx/s 6 and 5 0.0004",
+        "2 series of kept runs searched; of those with a change point, 5 % may be false; 1 too short",
+    ):
+        assert part in page.text
+
+
+def test_what_a_change_point_says_is_text_and_nothing_else():
+    shown = situations.passing()
+    kept = situations.history(shown, 10)
+    evil = "</script><img src=x onerror=alert(1)>"
+    page = Page(render(changed(shown, kept, commits=evil, remark=evil), kept))
+    assert not page.all("img")
+    assert page.text.count(evil) == 2

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pytest_supervm.model import Metric, Verdict
+from pytest_supervm.model import ChangePoint, Changes, Metric, Sighting, Verdict
 from pytest_supervm.report.terminal import Line, lines
 
 from . import situations
@@ -158,3 +158,49 @@ def test_what_the_gate_can_tell_stands_before_its_verdict():
 def test_a_check_that_judged_nothing_is_worth_nothing():
     text = " ".join(texts(situations.checked(cases=())))
     assert "nothing was judged, so 'no regression' means nothing here" in text
+
+
+def test_only_recent_change_points_are_told_and_the_worst_of_them_first():
+    assert said() == []
+    assert said(at(age=11, effect=0.5)) == []
+    shown = said(at(age=5, effect=-0.4), at(age=4, effect=0.1, remark="both are of the same commit"), at(age=30))
+    assert " ".join(shown) == (
+        "history: test_x.py::test_y: the latency_p99 of the kept runs changed by +10.5 % (worse) 4 runs ago, "
+        "in 1a2b3c4..5d6e7f8, between 2026-01-31 12:00 and 2026-02-01 12:00 (p = 0.0004); both are of the same commit; "
+        "and 1 other change in the report"
+    )
+
+
+def test_a_change_without_commits_is_told_by_its_time():
+    assert " ".join(said(at(age=3, commits=None))).endswith(
+        "3 runs ago, between 2026-01-31 12:00 and 2026-02-01 12:00 (p = 0.0004)"
+    )
+
+
+def at(**fields):
+    return ChangePoint(
+        **{
+            "id": "test_x.py::test_y",
+            "metric": "latency_p99",
+            "unit": "s",
+            "better": "lower",
+            "index": 12,
+            "age": 1,
+            "effect": 0.1,
+            "p_value": 0.0004,
+            "before": 1.0,
+            "after": 1.1,
+            "runs": (12, 5),
+            "last": Sighting("a", "2026-01-31T12:00:00+00:00"),
+            "first": Sighting("b", "2026-02-01T12:00:00+00:00"),
+            "commits": "1a2b3c4..5d6e7f8",
+            **fields,
+        }
+    )
+
+
+def said(*points):
+    """Return the words that the section has more than without change points."""
+    found = Changes(series=9, short=0, zero=0, fewest=12, share=0.05, points=points)
+    plain, shown = (" ".join(texts(results(changes=changes))).split(" ") for changes in (None, found))
+    return shown[: len(shown) - len(plain)]

@@ -64,7 +64,7 @@
   };
   const draw = (plot) => {
     start();
-    const { unit, kept, now, band } = JSON.parse(plot.nextElementSibling.textContent);
+    const { unit, kept, now, band, changes } = JSON.parse(plot.nextElementSibling.textContent);
     const end = kept.run.length, edge = Math.max(0.6, 0.03 * end);
     const points = (name, columns, positions, marker) => ({
       name, type: "scatter", mode: "markers", x: positions.map((at) => (columns === now ? end : at)),
@@ -104,10 +104,19 @@
         ...axis, automargin: true, range: [lowest - room, highest + room], nticks: 6, exponentformat: "SI", minexponent: prefixed ? 0 : 3,
         ticksuffix: unit === "ratio" ? "" : plain(prefixed ? unit : ` ${unit}`),
       },
-      shapes: band ? [{
-        type: "rect", xref: "paper", x0: 0, x1: 1, y0: band[0], y1: band[1], layer: "below", line: { width: 0 },
-        fillcolor: faded("link", 0.16), showlegend: true, name: "expected if nothing changed",
-      }] : [],
+      shapes: [
+        ...(band ? [{
+          type: "rect", xref: "paper", x0: 0, x1: 1, y0: band[0], y1: band[1], layer: "below", line: { width: 0 },
+          fillcolor: faded("link", 0.16), showlegend: true, name: "expected if nothing changed",
+        }] : []),
+        ...changes.map(({ at }) => ({
+          type: "line", x0: at - 0.5, x1: at - 0.5, yref: "paper", y0: 0, y1: 1, line: { color: color("text"), width: 1, dash: "dash" },
+        })),
+      ],
+      annotations: changes.map(({ at, text }) => ({
+        x: at - 0.5, yref: "paper", y: 1, yanchor: "top", xanchor: "left", xshift: 3, showarrow: false,
+        text: plain(text), font: { ...font, color: color("text") }, bgcolor: faded("card", 0.8),
+      })),
     }, { displayModeBar: false, responsive: true });
   };
   const seen = new IntersectionObserver((entries) => {
