@@ -19,8 +19,8 @@ import msgspec
 import pytest
 
 from pytest_supervm.baselines import BaselineError, check_name, open_store
-from pytest_supervm.cases import MEASURE, ON_REPORT, attach, location
-from pytest_supervm.census import NOT_RUN, Census, is_whole, scope
+from pytest_supervm.cases import FIXTURES, MEASURE, ON_REPORT, attach, has_pytest_benchmark, location
+from pytest_supervm.census import NOT_RUN, Census, asks_for, is_whole, scope
 from pytest_supervm.judge import gate
 from pytest_supervm.judge.policy import DEFAULTS, NO_POLICY, Policy, PolicyError, merge, read
 from pytest_supervm.measure import provenance
@@ -55,7 +55,12 @@ if TYPE_CHECKING:
 VISIT = pytest.StashKey[Visit]()
 """On a test item while it runs: its stay in the room that measurements have to themselves."""
 
-UNFORESEEN = "a duel measures the tests that name the fixture `measure` in their signature: name it there"
+UNFORESEEN = "a duel measures tests that name the fixture `measure` or `benchmark` in their signature: name it there"
+
+CODSPEED = (
+    "supervm: pytest-codspeed's fixture `benchmark` calls a function once: to have such tests measured here, install "
+    "pytest-benchmark"
+)
 
 BUSY = 0.05
 """Share of time spent waiting for a core from which on a reader is told."""
@@ -96,6 +101,7 @@ class Laboratory:
         self.settings = settings
         self.started = datetime.datetime.now(datetime.UTC)
         self.census = Census()
+        self.fixtures = FIXTURES
         self.measured: dict[str, tuple[Case, PolicyTable]] = {}
         self.results: Results | None = None
         self.written: list[str] = []
@@ -130,6 +136,8 @@ class Laboratory:
         if self.opponent is not None:
             against = f", live against {self.settings.baseline}, at the merge base {self.opponent.commit[:7]}"
         lines = [f"supervm: measuring, at least {self.settings.time:g} s a case{against}{kept}"]
+        if self.config.pluginmanager.hasplugin("codspeed") and not has_pytest_benchmark(self.config):
+            lines.append(CODSPEED)
         if isinstance(self.turnstile, TurnstileError):
             lines.append(f"supervm: nothing keeps other measurements away from these: {self.turnstile}")
         return lines
@@ -218,7 +226,7 @@ class Laboratory:
         """Take the tests that are going to run; with a duel, those that measure are left to its children."""
         for item in items:
             self.census.select([item.nodeid])
-            duels = self.settings.ref is not None and "measure" in getattr(item, "fixturenames", ())
+            duels = self.settings.ref is not None and asks_for(item, self.fixtures)
             if duels and item.nodeid not in self.mistakes:
                 self.postponed[item.nodeid] = location(item), self.policy_of(item)
 

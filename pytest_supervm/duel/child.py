@@ -44,6 +44,14 @@ from pytest_supervm.measure.instrument import Instrument
 from pytest_supervm.model import Metric
 
 QUIET = {
+    "benchmark_autosave": False,
+    "benchmark_compare": [],
+    "benchmark_compare_fail": [],
+    "benchmark_cprofile": None,
+    "benchmark_histogram": [],
+    "benchmark_json": None,
+    "benchmark_save": None,
+    "codspeed": False,
     "collectonly": False,
     "dist": "no",
     "durations": None,
@@ -62,7 +70,8 @@ QUIET = {
     "usepdb": False,
     "xmlpath": None,
 }
-"""What is the parent's business, as options of pytest and xdist in ``config.option`` that leave it to the parent."""
+"""What is the parent's business, or nobody's during a duel: options of pytest, xdist, pytest-benchmark and
+pytest-codspeed in ``config.option``, with the values that turn it off."""
 
 OVER = 64
 """Exit status of a child that has done its work. It is none of pytest's, which then sums nothing up: that can take
@@ -100,6 +109,7 @@ class Child:
         self.broken: dict[str, str] = {}
         self.unimportable: dict[str, str] = {}
         self.reports: list[dict[str, Any]] = []
+        self.fixtures = cases.FIXTURES
         self.looked_at: set[str] = set()
 
     # Collecting like the parent.
@@ -131,6 +141,12 @@ class Child:
     def pytest_configure(self, config: pytest.Config) -> None:
         self.config = config
         config.stash[cases.INSTRUMENTS] = self
+        if cases.has_pytest_benchmark(config):
+            from pytest_supervm.adopt import Adoption
+
+            adoption = Adoption(config, self.instrument, live=True)
+            self.fixtures = adoption.fixtures
+            config.pluginmanager.register(adoption, "supervm-adoption")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -153,7 +169,7 @@ class Child:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
-        items = {item.nodeid: item for item in session.items if census.measures(item)}
+        items = {item.nodeid: item for item in session.items if census.asks_for(item, self.fixtures)}
         gc.collect()
         gc.freeze()  # what stays for good, so that collections between cases need not look at it
         with contextlib.suppress(Closed):
@@ -222,15 +238,40 @@ class Contender(Instrument):
                     blocks.timed_block(call, setup, blocks.Timings(command.calls, timings.stamped))()
                 self._say(Ready(pace.call, 1))
                 while isinstance(self._hear(), Turn):
-                    self._say(_timed(blocks.timed_block(call, setup, timings), timings))
+                    self._say(_timed(blocks.timed_block(call, setup, timings), timings.wall, timings.cpu))
             if not timings.wall:
                 blocks.timed_block(call, setup, timings)()
-        self.conditions |= {
-            "blocks": f"{len(timings.wall)} of {timings.calls} calls each, in turns with the other side",
-            "garbage collector": collector,
-            "clock": str(clock.inspect()),
-        }
+        self._describe(timings, collector)
         return timings
+
+    def _time_rounds(
+        self, prepare: Callable[[], tuple[blocks.Work, blocks.Work]], count: int, calls: int, progress: blocks.Progress
+    ) -> blocks.Timings:
+        """Play the rounds in turns, several at a time; what does not fill a turn, or has no opponent, comes last."""
+        del progress
+        wall: list[int] = []
+        cpu: list[int] = []
+        play = blocks.timed_round(prepare, calls, wall, cpu)
+        turns, together = 1, count
+        with resources.settled_heap() as collector, _affinity() as pin:
+            self._say(Ready(0, 0, count))
+            command = self._hear()
+            if isinstance(command, Begin):
+                pin(command.core)
+                turns, together = 0, command.calls
+                self._say(Ready(0, 0, count))
+                while isinstance(self._hear(), Turn):
+                    turns += 1
+                    self._say(_timed(lambda: [play() for _ in range(together)], wall, cpu))
+            for _ in range(count - len(wall)):
+                play()
+        timings = blocks.grouped(wall, cpu, calls=calls, together=together, count=turns)
+        self._describe(timings, collector)
+        return timings
+
+    def _describe(self, timings: blocks.Timings, collector: str) -> None:
+        super()._describe(timings, collector)
+        self.conditions["blocks"] += ", in turns with the other side"
 
     def _say(self, reply: Ready | Timed) -> None:
         with _or_leave():
@@ -267,13 +308,14 @@ def _affinity() -> Iterator[Callable[[int | None], None]]:
             os.sched_setaffinity(0, before)
 
 
-def _timed(block: blocks.Work, timings: blocks.Timings) -> Timed:
-    """Time a block, and watch what the scheduler made of it."""
+def _timed(block: blocks.Work, wall: list[int], cpu: list[int]) -> Timed:
+    """Time a block, which keeps its own times, and watch what the scheduler made of it."""
+    first = len(wall)
     switches, delay = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw, resources.run_delay() or 0
     block()
     waited = (resources.run_delay() or 0) - delay
     switches = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - switches
-    return Timed(timings.wall[-1], timings.cpu[-1], waited, switches)
+    return Timed(sum(wall[first:]), sum(cpu[first:]), waited, switches)
 
 
 def _found(item: pytest.Item) -> Found:

@@ -10,6 +10,7 @@ cannot decide is measured again, until the budget ends. Times are in seconds, an
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import secrets
@@ -64,7 +65,7 @@ ALONE: Final = (0.9, 1.1)
 GRACE: Final = 10.0
 """Seconds that a child has to tear down its fixtures when it is no longer needed."""
 
-HIDDEN: Final = ("PYTEST_XDIST_", "PYTEST_CURRENT_TEST", "COV_CORE_")
+HIDDEN: Final = ("PYTEST_XDIST_", "PYTEST_CURRENT_TEST", "COV_CORE_", "CODSPEED_")
 """Beginnings of environment variables that other plugins set for this process alone."""
 
 BOOTSTRAP: Final = (
@@ -463,16 +464,16 @@ class Match:
 
     def _turns(self, here: Sequence[Child], ready: Sequence[Ready], known: Scores, core: int | None) -> None:
         """Time blocks in turns."""
-        call = statistics.geometric_mean([max(reply.call, 1.0) for reply in ready])
-        calls = max(1, round(self.block / call))
-        turns = max(FEWEST_TURNS, min(TURNS, round(TURNS * self.block / (calls * call))))
+        turns, calls = plan(ready, self.block)
         stamped = all(reply.call >= clock.STAMP_SHARE * clock.inspect().grain for reply in ready)
         one_thread = all(ALONE[0] <= reply.threads <= ALONE[1] for reply in ready)
-        for child in here:
-            child.send(Begin(calls, stamped, core if one_thread else None))
+        if any(reply.rounds for reply in ready):  # the first launch tells the others
+            one_thread = bool(known.timed) and all(map(_one_busy_thread, known.timed.values()))
+        for child, block in zip(here, calls, strict=True):
+            child.send(Begin(block, stamped, core if one_thread else None))
         for child in here:
             child.receive()
-        for turn in range(turns + turns % 2):
+        for turn in range(turns):
             for child in here if (turn + self.launches) % 2 else reversed(here):
                 child.send(Turn())
                 known.timed.setdefault(child.side.name, []).append(child.receive())
@@ -545,6 +546,26 @@ def ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def plan(ready: Sequence[Ready], block: float) -> tuple[int, list[int]]:
+    """Return the number of turns, and for each side the calls of a block, or its rounds where their number is fixed.
+
+    Parameters
+    ----------
+    ready
+        What the sides said of their calls.
+    block
+        Nanoseconds that a block should last.
+    """
+    paces = [max(reply.call, 1.0) for reply in ready if not reply.rounds]
+    call = statistics.geometric_mean(paces) if paces else block
+    calls = max(1, round(block / call))
+    turns = max(FEWEST_TURNS, min(TURNS, round(TURNS * block / (calls * call))))
+    turns += turns % 2
+    if fixed := [reply.rounds for reply in ready if reply.rounds]:
+        turns = min(rounds // math.ceil(rounds / TURNS) for rounds in fixed)
+    return turns, [reply.rounds // turns or calls for reply in ready]
 
 
 def _one_busy_thread(timed: Sequence[Timed]) -> bool:

@@ -57,7 +57,10 @@ class Open(msgspec.Struct, tag=True):
 
 
 class Begin(msgspec.Struct, tag=True):
-    """What a block is: so many calls, each timed alone or not, on this core if one is named."""
+    """What a block is: so many calls, each timed alone or not, on this core if one is named.
+
+    Where the number of rounds is fixed, it is so many rounds.
+    """
 
     calls: int
     stamped: bool
@@ -89,10 +92,14 @@ class Collected(msgspec.Struct, tag=True):
 
 
 class Ready(msgspec.Struct, tag=True):
-    """A call is warm: how long it takes, and how many threads it keeps busy."""
+    """A call is warm: how long it takes, and how many threads it keeps busy.
+
+    Where every call counts, neither is known beforehand, but how many rounds there will be; else that is 0.
+    """
 
     call: float
     threads: float
+    rounds: int = 0
 
 
 class Timed(msgspec.Struct, tag=True):
