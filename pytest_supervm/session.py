@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,7 +44,7 @@ from pytest_supervm.model import (
     Verdict,
 )
 from pytest_supervm.report import files, terminal
-from pytest_supervm.report.progress import Progress
+from pytest_supervm.report.progress import Progress, announce
 from pytest_supervm.report.wording import count
 from pytest_supervm.settings import Settings, SettingsError, as_text
 from pytest_supervm.units import base_unit
@@ -114,6 +115,7 @@ class Laboratory:
         self.turnstile = _turnstile(settings.wait)
         self.postponed: dict[str, tuple[Location, PolicyTable]] = {}
         self.match: Match | None = None
+        self.packages: Mapping[str, str] = {}
         self.remarks: list[str] = []
         self.store = open_store(settings.store, config.rootpath)
         if settings.save is not None:
@@ -245,20 +247,24 @@ class Laboratory:
         if self.opponent is None or not self.postponed or self.config.option.collectonly:
             return
         from pytest_supervm.duel.checkout import checkout
+        from pytest_supervm.duel.environment import equipped
         from pytest_supervm.duel.match import Match, ended_by_signals
 
         label = f"{count(len(self.postponed), 'case')} against {self.settings.baseline}"
-        with (
-            ended_by_signals(),
-            self._alone(label),
-            checkout(self.opponent) as ground,
-            Progress(self.config, label) as progress,
-        ):
-            self.remarks += ground.notes
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(ended_by_signals())
+            stack.enter_context(self._alone(label))
+            ground = stack.enter_context(checkout(self.opponent))
             candidate = self._side(ground.scratch / "new")
+            baseline = candidate.moved("baseline", ground.tree, ground.scratch / "old")
+            announced = functools.partial(announce, self.config)
+            sides = stack.enter_context(equipped(candidate, baseline, self.settings.install, announced))
+            progress = stack.enter_context(Progress(self.config, label))
+            self.remarks += [*ground.notes, *sides.notes]
+            self.packages = sides.packages
             self.match = Match(
-                candidate,
-                candidate.moved("baseline", ground.tree, ground.scratch / "old"),
+                sides.candidate,
+                sides.baseline,
                 policies={nodeid: self.policies(table) for nodeid, (_, table) in self.postponed.items()},
                 level=self.settings.level,
                 least=self.settings.time,
@@ -385,7 +391,7 @@ class Laboratory:
             machine=provenance.machine(),
             cases=(*(self.match.cases() if self.match else ()), *self._cases()),
             commit=provenance.commit(root, root / self.settings.store),
-            packages=provenance.packages(),
+            packages=dict(sorted({**provenance.packages(), **self.packages}.items())),
             calibration=provenance.calibration(),
             settings=as_text(self.settings),
             scope=scope(self.config) if is_whole(self.config) else (),

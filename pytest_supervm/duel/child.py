@@ -18,7 +18,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import pytest
 
 import pytest_supervm
 from pytest_supervm import cases, census
+from pytest_supervm.duel.origins import Origins
 from pytest_supervm.duel.wire import (
     Begin,
     Brief,
@@ -107,10 +108,9 @@ class Child:
         self.brief = brief
         self.only: list[str] = []
         self.broken: dict[str, str] = {}
-        self.unimportable: dict[str, str] = {}
         self.reports: list[dict[str, Any]] = []
         self.fixtures = cases.FIXTURES
-        self.looked_at: set[str] = set()
+        self.origins = Origins(brief)
 
     # Collecting like the parent.
 
@@ -162,7 +162,7 @@ class Child:
             call: pytest.CallInfo[object] | None = getattr(report, "call", None)
             cause = call.excinfo.value.__cause__ if call and call.excinfo else None
             if isinstance(cause, ImportError) and cause.name:
-                self.unimportable[cause.name] = f"cannot be imported ({cause})"
+                self.origins.unimportable[cause.name] = f"cannot be imported ({cause})"
         return report
 
     # Running what the parent says.
@@ -173,13 +173,13 @@ class Child:
         gc.collect()
         gc.freeze()  # what stays for good, so that collections between cases need not look at it
         with contextlib.suppress(Closed):
-            self.channel.send(Collected([_found(item) for item in items.values()], self.broken, self.strays()))
+            self.channel.send(Collected([_found(item) for item in items.values()], self.broken, *self.origins()))
             while True:
                 command = self.channel.receive()
                 self.reports = []
                 item, following = items[command.nodeid], items.get(command.following)
                 session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-                self.channel.send(Done(self.reports, self.strays()))
+                self.channel.send(Done(self.reports, *self.origins()))
         pytest.exit("the duel is over", returncode=OVER)
 
     @pytest.hookimpl(wrapper=True)
@@ -195,23 +195,6 @@ class Child:
         """Return the instrument for one test's case."""
         item.stash[cases.MEASURE] = instrument = Contender(self.channel, self.brief.block, self.brief.metrics)
         return instrument
-
-    def strays(self) -> dict[str, str]:
-        """Return the project's modules that since came from outside this side's tree, or could not be imported.
-
-        A module is the project's if one of its name lies in this side's sources, or if it came from the other tree.
-        """
-        own = set(_names(self.brief.sources))
-        new = {name: module for name, module in list(sys.modules.items()) if name not in self.looked_at}
-        self.looked_at |= set(new)
-        found = {name: (None, reason) for name, reason in self.unimportable.items()} | dict(
-            _elsewhere(new, self.brief.tree)
-        )
-        return {
-            name: reason
-            for name, (file, reason) in found.items()
-            if name.partition(".")[0] in own or (file is not None and _lies_in(file, self.brief.other))
-        }
 
 
 class Contender(Instrument):
@@ -331,28 +314,3 @@ def _found(item: pytest.Item) -> Found:
 def _within(nodeid: str, place: str) -> bool:
     """Tell whether a test is the place, or lies in it."""
     return nodeid == place or nodeid.startswith((f"{place}::", f"{place}[")) or not place
-
-
-def _names(sources: Iterable[str]) -> Iterator[str]:
-    """Yield the top-level modules and packages that lie in the folders."""
-    for folder in map(Path, sources):
-        for entry in folder.iterdir():
-            if entry.suffix in (".py", ".so") or next(entry.glob("__init__.*"), None):
-                yield entry.name.partition(".")[0]
-
-
-def _elsewhere(modules: Mapping[str, object], tree: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield the modules that were loaded from files outside the tree, with file and sentence.
-
-    What is installed in an environment inside the tree is outside. The laboratory is the parent's, on both sides.
-    """
-    for name, module in modules.items():
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and not _lies_in(file, tree) and name.partition(".")[0] != "pytest_supervm":
-            yield name, (file, f"was loaded from {file}")
-
-
-def _lies_in(file: str, tree: str) -> bool:
-    real = Path(file).resolve()
-    installed = {"site-packages", "dist-packages"}.intersection(real.parts)
-    return Path(tree).resolve() in real.parents and not installed

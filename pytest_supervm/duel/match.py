@@ -10,6 +10,7 @@ cannot decide is measured again, until the budget ends. Times are in seconds, an
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import re
@@ -27,6 +28,7 @@ from typing import Any, Final
 import msgspec
 
 from pytest_supervm.cases import ON_REPORT
+from pytest_supervm.duel import needs
 from pytest_supervm.duel.wire import (
     Begin,
     Brief,
@@ -69,8 +71,24 @@ HIDDEN: Final = ("PYTEST_XDIST_", "PYTEST_CURRENT_TEST", "COV_CORE_", "CODSPEED_
 """Beginnings of environment variables that other plugins set for this process alone."""
 
 BOOTSTRAP: Final = (
-    "import sys; sys.path.insert(0, {home!r}); import pytest_supervm.duel.child as child; sys.path.remove({home!r}); "
-    "child.main({reading}, {writing})"
+    "import sys; sys.path += {borrowed!r}; sys.path.insert(0, {home!r}); import pytest_supervm; "
+    "sys.path.remove({home!r}); import pytest_supervm.duel.child as child; child.main({reading}, {writing})"
+)
+"""What a child begins with: only the laboratory itself is taken from the parent's place, whatever else lies there."""
+
+
+REMEDY: Final = (
+    "Name the command that installs the project in pyproject.toml:\n"
+    "  [tool.supervm.live]\n"
+    "  install = \"pip install -e '.[test]'\"\n"
+    "Then each side gets an environment of its own, in which the command installs and builds it from its own tree. "
+    "Where nothing has to be built, it is enough to uninstall the copy, or to name the folder of the sources in "
+    "pytest's setting `pythonpath`, which either side reads in its own tree"
+)
+REMEDY_INSIDE: Final = (
+    "The side's own environment was made by `install` in [tool.supervm.live] of pyproject.toml, or by pip where that "
+    "is not set: name a command that installs the project from the folder it runs in, such as pip install -e ., and "
+    "builds what has to be built"
 )
 
 
@@ -90,6 +108,10 @@ class Side:
         Folder for its temporary files and logs.
     environment
         What its children inherit.
+    venv
+        Its own environment, None where it is that of pytest.
+    borrowed
+        Folders of packages that stand last on the path.
     """
 
     name: str
@@ -99,12 +121,33 @@ class Side:
     args: Sequence[str]
     scratch: Path
     environment: Mapping[str, str]
+    venv: Path | None = None
+    borrowed: Sequence[str] = ()
+
+    @property
+    def python(self) -> str:
+        """The interpreter of its children."""
+        return str(self.venv / "bin" / "python") if self.venv else sys.executable
+
+    @property
+    def distributions(self) -> list[str]:
+        """Names under which the project is installed."""
+        return list(dict.fromkeys(name for folder in (self.root, self.top) for name in needs.distributions(folder)))
 
     @property
     def sources(self) -> list[str]:
         """Folders that stand first on the path."""
         folders = (self.root, self.root / "src", self.top, self.top / "src")
         return [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+    def equipped(self, venv: Path, borrowed: Sequence[str]) -> Side:
+        """Return this side with an environment of its own, as if that were activated."""
+        activated = {
+            "PATH": os.pathsep.join([str(venv / "bin"), self.environment.get("PATH", os.defpath)]),
+            "UV_PROJECT_ENVIRONMENT": str(venv),
+            "VIRTUAL_ENV": str(venv),
+        }
+        return dataclasses.replace(self, venv=venv, borrowed=borrowed, environment={**self.environment, **activated})
 
     def moved(self, name: str, top: Path, scratch: Path) -> Side:
         """Return this side as it would be in another checkout: every path into this one leads into that one."""
@@ -151,9 +194,10 @@ class Child:
         hears, theirs = os.pipe()
         reads, writes = os.pipe()
         home = str(Path(__file__).parents[2])
+        bootstrap = BOOTSTRAP.format(borrowed=list(side.borrowed), home=home, reading=reads, writing=theirs)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", BOOTSTRAP.format(home=home, reading=reads, writing=theirs)],
+                [side.python, "-c", bootstrap],
                 cwd=side.cwd,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -283,6 +327,7 @@ class Match:
         self.scores = {nodeid: Scores() for nodeid in policies}
         self.tests: dict[str, dict[str, Found]] = {}
         self.broken: dict[str, dict[str, str]] = {}
+        self.one_sided: set[tuple[str, str]] = set()
         self._started = time.monotonic()
         self.why_no_more = ""
 
@@ -343,7 +388,9 @@ class Match:
         )
 
     def notes(self) -> Iterator[str]:
-        """Say which benchmarks changed themselves."""
+        """Say which benchmarks changed themselves, and what is compiled on one side only."""
+        for side, name in sorted(self.one_sided):
+            yield f"the extension module {name} is there on the {side} side only"
         for nodeid, known in self.scores.items():
             if known.pairs and self._changed(nodeid):
                 yield f"{nodeid}: the benchmark itself changed"
@@ -398,6 +445,8 @@ class Match:
                     sources=side.sources,
                     block=self.block,
                     metrics=self.metrics,
+                    venv=str(side.venv or ""),
+                    distributions=[*side.distributions, *other.distributions],
                 )
                 children.append(Child(side, brief, seed))
             for child in children:
@@ -423,6 +472,7 @@ class Match:
             ) from None
         assert isinstance(collected, Collected)
         self._refuse_strays(child.side, collected.strays)
+        self._refuse_unbuilt(collected.built, child.side)
         self.tests.setdefault(child.side.name, {test.nodeid: test for test in collected.tests})
         self.broken.setdefault(child.side.name, collected.broken)
 
@@ -432,10 +482,21 @@ class Match:
         listed = "\n".join(f"  {name} {reason}" for name, reason in list(strays.items())[:5])
         raise SettingsError(
             f"the {side.name} side must take the project's modules from its own tree, {side.top}, and\n{listed}\n"
-            f"Where an installed copy stands before the tree, uninstall it, or name the folder of the sources in "
-            f"pytest's setting `pythonpath`, which either side reads in its own tree. Where a built file is absent, "
-            f"it is not in git: a duel cannot compare it yet"
+            f"{REMEDY if side.venv is None else REMEDY_INSIDE}"
         )
+
+    def _refuse_unbuilt(self, built: Sequence[str], side: Side) -> None:
+        """Refuse a match of an extension module with what the other side runs for want of it."""
+        other = next(other for other in self.sides if other.name != side.name)
+        absent = [name for name in built if not (other.top / name).exists()]
+        if side.venv is None:
+            if not absent or side.name == "baseline":  # whose extension modules are in git, and were removed since
+                return
+            raise SettingsError(
+                f"the {side.name} side has extension modules that the {other.name} side lacks, for they are built and "
+                f"not in git: {', '.join(absent[:5])}. The two would run different code for that alone.\n{REMEDY}"
+            )
+        self.one_sided |= {(side.name, name) for name in absent}
 
     def _case(self, children: Sequence[Child], nodeid: str, following: str | None, core: int | None) -> bool:
         """Play one case; False when a child died over it."""
@@ -459,6 +520,7 @@ class Match:
             return False
         for child in here:
             self._refuse_strays(child.side, dones[child.side.name].strays)
+            self._refuse_unbuilt(dones[child.side.name].built, child.side)
         self._score(nodeid, known, dones)
         return True
 

@@ -39,6 +39,10 @@ class Brief(msgspec.Struct, tag=True, kw_only=True):
         Nanoseconds that a block should last.
     metrics
         The known metrics by name.
+    venv
+        The side's own environment, empty where it has none.
+    distributions
+        Names under which the project is installed.
     """
 
     args: list[str]
@@ -47,6 +51,8 @@ class Brief(msgspec.Struct, tag=True, kw_only=True):
     sources: list[str]
     block: float
     metrics: dict[str, Metric]
+    venv: str
+    distributions: list[str]
 
 
 class Open(msgspec.Struct, tag=True):
@@ -84,11 +90,15 @@ class Found(msgspec.Struct):
 
 
 class Collected(msgspec.Struct, tag=True):
-    """What a child found: measuring tests, files that could not be collected and why, and modules from elsewhere."""
+    """What a child found: measuring tests, files that could not be collected and why, and where modules came from.
+
+    Strays are modules of the project from elsewhere, and why; built are its extension modules, as paths in its tree.
+    """
 
     tests: list[Found]
     broken: dict[str, str]
     strays: dict[str, str]
+    built: list[str]
 
 
 class Ready(msgspec.Struct, tag=True):
@@ -112,10 +122,11 @@ class Timed(msgspec.Struct, tag=True):
 
 
 class Done(msgspec.Struct, tag=True):
-    """A test is over: its reports, and the modules from elsewhere that it brought."""
+    """A test is over: its reports, and where the modules came from that it brought, as in `Collected`."""
 
     reports: list[dict[str, Any]]
     strays: dict[str, str]
+    built: list[str]
 
 
 Command = Brief | Open | Begin | Turn | Finish
