@@ -127,13 +127,8 @@ def equipped(candidate: Side, baseline: Side, install: str | None, tell: Callabl
 def _own(
     side: Side, command: str, shape: Sequence[object], tell: Callable[[str], None], notes: list[str]
 ) -> Iterator[Side]:
-    """Return the side in an environment of its own, built where it is not at hand.
-
-    What shapes one side's environment shapes the other's: they are built in one run, when the index offers both the
-    same.
-    """
-    key = hashlib.sha256(json.dumps([*shape, str(side.root)], sort_keys=True).encode()).hexdigest()[:24]
-    folder = _environments() / key
+    """Return the side in an environment of its own, built where it is not at hand."""
+    folder = _folder(side, shape)
     own = side.equipped(folder / "venv", _borrowed())
     with _held(folder):
         complete = folder / "complete.json"
@@ -293,6 +288,15 @@ def _copied(side: Side) -> bool:
 
 def _environments() -> Path:
     return cache() / "environments"
+
+
+def _folder(side: Side, shape: Sequence[object]) -> Path:
+    """Return where a side's environment is kept.
+
+    What shapes one side's shapes the other's too: they are built in one run, when the index offers both the same.
+    """
+    text = json.dumps([*shape, str(side.root)], sort_keys=True)
+    return _environments() / hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def _borrowed() -> list[str]:
