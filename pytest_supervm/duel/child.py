@@ -122,6 +122,8 @@ class Child:
                 setattr(config.option, name, QUIET[name])
             elif name.startswith("supervm"):
                 setattr(config.option, name, None)
+        if getattr(config.option, "randomly_seed", None) == "default":  # pytest-randomly: equal data on both sides
+            config.option.randomly_seed = int(os.environ["PYTHONHASHSEED"])
         config.args = list(self._places(config))
         return config
 

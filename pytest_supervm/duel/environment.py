@@ -109,7 +109,7 @@ def equipped(candidate: Side, baseline: Side, install: str | None, tell: Callabl
         )
         yield Equipped(candidate, baseline, notes=[note])
         return
-    notes = [] if install else [_why(differing, str(commands[0]))]
+    notes = [f"each side has an environment of its own, made by {install}" if install else _why(differing, commands[0])]
     shape = [sys.version, sys.base_prefix, sysconfig.get_platform(), commands, after, before]
     with contextlib.ExitStack() as stack:
         sides = [
@@ -312,7 +312,7 @@ def _packages(side: Side) -> dict[str, str]:
     return provenance.packages([_site_packages(side)])
 
 
-def _why(differing: Sequence[str], command: str) -> str:
+def _why(differing: Sequence[str], command: str | None) -> str:
     unread = [name for name in differing if name.endswith(".lock") or Path(name).name.startswith("pylock")]
     also = f", which does not read {_listed(unread)}" if unread else ""
     return (

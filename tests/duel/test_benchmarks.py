@@ -103,7 +103,21 @@ def suite(repository):
     return repository
 
 
+RANDOMLY = """
+import os
+
+def pytest_addoption(parser):
+    parser.addoption("--randomly-seed", default="default")
+
+def pytest_runtest_call(item):
+    if "PYTHONHASHSEED" in os.environ:
+        assert item.config.option.randomly_seed == int(os.environ["PYTHONHASHSEED"])
+"""
+"""What pytest-randomly would seed the tests of a child with."""
+
+
 def test_every_kind_takes_part_with_its_exact_number_of_calls(suite):
+    suite.write("conftest.py", RANDOMLY)
     result = suite.run(*BRIEF, "--supervm-json=results.json", "--benchmark-max-time=0.01")
     result.assert_outcomes(passed=8)
     result.stdout.fnmatch_lines(["supervm: *`benchmark` duel too*"])
