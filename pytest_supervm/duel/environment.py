@@ -96,24 +96,26 @@ def equipped(candidate: Side, baseline: Side, install: str | None, tell: Callabl
     SettingsError
         The command fails, or what it installs is too old for the laboratory.
     """
+    notes = list(_sweep())
     after, before = (needs.of_folders({side.root, side.top}, side.top) for side in (candidate, baseline))
     differing = sorted(name for name in {*after, *before} if after.get(name) != before.get(name))
     if install is None and not differing:
-        yield Equipped(candidate, baseline)
+        yield Equipped(candidate, baseline, notes=notes)
         return
     commands = [install or needs.default_command(side.root, side.top, differing) for side in (candidate, baseline)]
     if None in commands:
-        note = (
+        notes.append(
             f"{_unlike(differing)}, and both sides run in this environment: to have one built for each, set install in "
             f"[tool.supervm.live]"
         )
-        yield Equipped(candidate, baseline, notes=[note])
+        yield Equipped(candidate, baseline, notes=notes)
         return
-    notes = [f"each side has an environment of its own, made by {install}" if install else _why(differing, commands[0])]
+    why = f"each side has an environment of its own, made by {install}" if install else _why(differing, commands[0])
+    notes.append(why)
     shape = [sys.version, sys.base_prefix, sysconfig.get_platform(), commands, after, before]
     with contextlib.ExitStack() as stack:
         sides = [
-            stack.enter_context(_own(side, str(command), shape, tell, notes))
+            stack.enter_context(_own(side, str(command), shape, tell))
             for side, command in zip((candidate, baseline), commands, strict=True)
         ]
         ours, theirs = map(_packages, sides)
@@ -124,18 +126,15 @@ def equipped(candidate: Side, baseline: Side, install: str | None, tell: Callabl
 
 
 @contextlib.contextmanager
-def _own(
-    side: Side, command: str, shape: Sequence[object], tell: Callable[[str], None], notes: list[str]
-) -> Iterator[Side]:
+def _own(side: Side, command: str, shape: Sequence[object], tell: Callable[[str], None]) -> Iterator[Side]:
     """Return the side in an environment of its own, built where it is not at hand."""
     folder = _folder(side, shape)
     own = side.equipped(folder / "venv", _borrowed())
     with _held(folder):
         complete = folder / "complete.json"
         note = msgspec.json.decode(complete.read_bytes(), type=Note) if complete.exists() else None
-        if note is None and any(folder.iterdir()):
-            _clear(folder)
-            notes.append(f"an earlier run was killed while it built {folder}: it was removed")
+        if note is None:
+            _clear(folder)  # whoever was building it while this process waited has been killed
         if note is None or note.again:
             tell(f"supervm: setting up the {side.name} side: {command}")
             complete.unlink(missing_ok=True)
@@ -239,6 +238,16 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink()
 
 
+def _sweep() -> Iterator[str]:
+    """Remove the environments that earlier runs did not complete, and name them."""
+    for folder in sorted(_environments().glob("*/")):
+        with _locked(folder) as got:
+            if got and not (folder / "complete.json").exists():
+                _clear(folder)
+                folder.rmdir()
+                yield f"an earlier run was killed while it built {folder}: it was removed"
+
+
 def _prune() -> None:
     """Remove all but the environments used last; one that is in use stays."""
     complete = sorted(_environments().glob("*/complete.json"), key=lambda note: note.stat().st_mtime, reverse=True)
@@ -246,7 +255,8 @@ def _prune() -> None:
         with _locked(note.parent) as got:
             if got:
                 note.unlink()
-                shutil.rmtree(note.parent, ignore_errors=True)
+                _clear(note.parent)
+                note.parent.rmdir()
 
 
 def _check(side: Side) -> None:

@@ -472,7 +472,7 @@ class Match:
             ) from None
         assert isinstance(collected, Collected)
         self._refuse_strays(child.side, collected.strays)
-        self._refuse_unbuilt(collected.built, child.side)
+        self._compare_built(child.side, collected.built)
         self.tests.setdefault(child.side.name, {test.nodeid: test for test in collected.tests})
         self.broken.setdefault(child.side.name, collected.broken)
 
@@ -485,18 +485,12 @@ class Match:
             f"{REMEDY if side.venv is None else REMEDY_INSIDE}"
         )
 
-    def _refuse_unbuilt(self, built: Sequence[str], side: Side) -> None:
-        """Refuse a match of an extension module with what the other side runs for want of it."""
-        other = next(other for other in self.sides if other.name != side.name)
-        absent = [name for name in built if not (other.top / name).exists()]
-        if side.venv is None:
-            if not absent or side.name == "baseline":  # whose extension modules are in git, and were removed since
-                return
-            raise SettingsError(
-                f"the {side.name} side has extension modules that the {other.name} side lacks, for they are built and "
-                f"not in git: {', '.join(absent[:5])}. The two would run different code for that alone.\n{REMEDY}"
-            )
-        self.one_sided |= {(side.name, name) for name in absent}
+    def _compare_built(self, side: Side, built: Sequence[str]) -> None:
+        baseline, candidate = self.sides
+        if side is candidate:
+            refuse_unbuilt(baseline, built)
+        other = baseline if side is candidate else candidate
+        self.one_sided |= {(side.name, name) for name in built if not (other.top / name).exists()}
 
     def _case(self, children: Sequence[Child], nodeid: str, following: str | None, core: int | None) -> bool:
         """Play one case; False when a child died over it."""
@@ -520,7 +514,7 @@ class Match:
             return False
         for child in here:
             self._refuse_strays(child.side, dones[child.side.name].strays)
-            self._refuse_unbuilt(dones[child.side.name].built, child.side)
+            self._compare_built(child.side, dones[child.side.name].built)
         self._score(nodeid, known, dones)
         return True
 
@@ -608,6 +602,33 @@ def ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def refuse_unbuilt(baseline: Side, built: Sequence[str]) -> None:
+    """Refuse a match of extension modules with what the merge base runs for want of them.
+
+    Where each side is built by the same command and that built something at the merge base, what is lacking there is
+    new, or was renamed. The merge base has no files but those in git and what the command made.
+
+    Parameters
+    ----------
+    baseline
+        The merge base's side.
+    built
+        The candidate's extension modules, by their paths in its tree.
+
+    Raises
+    ------
+    SettingsError
+        The merge base lacks one for want of building.
+    """
+    absent = [name for name in built if not (baseline.top / name).exists()]
+    if absent and (baseline.venv is None or not any(baseline.top.rglob("*.so"))):
+        raise SettingsError(
+            f"the candidate side has extension modules that the baseline side lacks, for they are built and not in "
+            f"git: {', '.join(absent[:5])}. The two would run different code for that alone.\n"
+            f"{REMEDY if baseline.venv is None else REMEDY_INSIDE}"
+        )
 
 
 def plan(ready: Sequence[Ready], block: float) -> tuple[int, list[int]]:

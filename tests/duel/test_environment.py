@@ -109,26 +109,19 @@ class Places:
         arguments = (repository.path, repository.path, repository.path, (), repository.temporary / "s")
         self.side = Side("candidate", *arguments, {"PATH": "/usr/bin:/bin"})
         self.told: list[str] = []
-        self.notes: list[str] = []
 
     def have(self, command: str = "true") -> Side:
         """Have the environment set up, and say no more about it."""
-        with environment._own(self.side, command, ["shape"], self.told.append, self.notes) as side:
+        with environment._own(self.side, command, ["shape"], self.told.append) as side:
             assert side.venv is not None
             return side
 
 
 def test_the_life_of_an_environment(repository):
-    """Built once, anew after a killed build; set up again where the tree holds what is built; removed by a failure."""
+    """Built once; set up again where the tree holds what is built; removed by a failure."""
     places = Places(repository)
-    folder = environment._folder(places.side, ["shape"])
-    folder.mkdir(parents=True)
-    sleeper = subprocess.Popen(["sleep", "600"], process_group=0)
-    (folder / "builder.json").write_bytes(msgspec.json.encode(checkout.owner(sleeper.pid)))
-    assert Path(places.have().python).exists()
-    assert sleeper.wait(10) == -signal.SIGKILL, "what a killed run left at work is ended"
-    assert places.notes == [f"an earlier run was killed while it built {folder}: it was removed"]
-
+    folder = places.have().venv.parent
+    assert Path(places.side.equipped(folder / "venv", ()).python).exists()
     assert Path(places.have("touch again").python).exists()
     assert not (repository.path / "again").exists(), "it was at hand"
     (folder / "complete.json").write_text('{"again": true}')
@@ -143,6 +136,21 @@ def test_the_life_of_an_environment(repository):
     assert all(part in said for part in ("candidate side", "echo no such compiler", "status 3", "  no such compiler\n"))
     assert "[tool.supervm.live]" in said
     assert not folder.exists(), "half an environment is none"
+
+
+def test_what_a_killed_run_was_building_is_ended_removed_and_named_by_the_next(repository):
+    folder = environment._environments() / "half"
+    folder.mkdir(parents=True)
+    sleeper = subprocess.Popen(["sleep", "600"], process_group=0)
+    (folder / "builder.json").write_bytes(msgspec.json.encode(checkout.owner(sleeper.pid)))
+    with environment._held(folder):
+        side = Places(repository).side
+        with environment.equipped(side, side, None, print) as sides:
+            assert sides.notes == [], "somebody is still building it"
+    with environment.equipped(side, side, None, print) as sides:
+        assert sides.notes == [f"an earlier run was killed while it built {folder}: it was removed"]
+    assert sleeper.wait(10) == -signal.SIGKILL
+    assert not folder.exists()
 
 
 @pytest.mark.usefixtures("repository")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_supervm.duel.match import Side, refuse_unbuilt
 from pytest_supervm.duel.origins import in_folder, in_record
+from pytest_supervm.settings import SettingsError
 
 from .test_duel import BRIEF
 
@@ -186,6 +189,27 @@ def test_a_built_extension_module_that_the_merge_base_does_without_is_a_usage_er
         [f"*the baseline side lacks*shop/{built.name}*", "*[[]tool.supervm.live]*", "*install =*"]
     )
     assert repository.traces() == []
+
+
+@pytest.mark.parametrize(
+    ("own", "built_there", "refused"),
+    [
+        (False, None, True),
+        (False, "shop/b.so", True),
+        (False, "shop/a.so", False),
+        (True, None, True),
+        (True, "shop/b.so", False),
+        (True, "shop/a.so", False),
+    ],
+)
+def test_an_extension_module_is_new_only_where_the_merge_base_was_built_too(sides, own, built_there, refused):
+    tree = sides.there
+    baseline = Side("baseline", tree, tree, tree, (), tree, {}, venv=tree if own else None)
+    if built_there:
+        (tree / built_there).parent.mkdir()
+        (tree / built_there).touch()
+    with pytest.raises(SettingsError, match=r"lacks.*shop/a\.so") if refused else contextlib.nullcontext():
+        refuse_unbuilt(baseline, ["shop/a.so"])
 
 
 names = st.sampled_from(["a", "b", "c"])
