@@ -148,8 +148,7 @@ def _own(side: Side, command: str, shape: Sequence[object], tell: Callable[[str]
                     name not in before or name.endswith(BUILT_SUFFIXES) for name in _importable(side.top)
                 )
             except BaseException:
-                _clear(folder)
-                folder.rmdir()
+                _remove(folder)
                 raise
             draft = folder / "complete.draft"
             draft.write_bytes(msgspec.json.encode(Note(again)))
@@ -238,13 +237,18 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink()
 
 
+def _remove(folder: Path) -> None:
+    _clear(folder)
+    with contextlib.suppress(OSError):  # something in it belongs to somebody else, or is just being written
+        folder.rmdir()
+
+
 def _sweep() -> Iterator[str]:
     """Remove the environments that earlier runs did not complete, and name them."""
     for folder in sorted(_environments().glob("*/")):
         with _locked(folder) as got:
             if got and not (folder / "complete.json").exists():
-                _clear(folder)
-                folder.rmdir()
+                _remove(folder)
                 yield f"an earlier run was killed while it built {folder}: it was removed"
 
 
@@ -255,8 +259,7 @@ def _prune() -> None:
         with _locked(note.parent) as got:
             if got:
                 note.unlink()
-                _clear(note.parent)
-                note.parent.rmdir()
+                _remove(note.parent)
 
 
 def _check(side: Side) -> None:

@@ -263,6 +263,8 @@ class Scores:
         Why there is no baseline, where the other side has none.
     by_cpu
         Whether CPU time stands for throughput.
+    idle
+        Whether neither side measures it, such as a test that is skipped on both.
     """
 
     played: bool = False
@@ -272,6 +274,7 @@ class Scores:
     trouble: str | None = None
     absence: str | None = None
     by_cpu: bool = False
+    idle: bool = False
 
     @property
     def unsettled(self) -> bool:
@@ -371,7 +374,7 @@ class Match:
         absences = [
             absent(Case(id=nodeid, location=test.location), selection)
             for nodeid, test in baseline.items()
-            if nodeid not in candidate or (nodeid in self.scores and not self._was_measured(nodeid))
+            if nodeid not in candidate or (nodeid in self.scores and not self._is_accounted_for(nodeid))
         ]
         for row in absences:
             gone = row.verdict is Verdict.MISSING and row.id not in candidate
@@ -395,9 +398,10 @@ class Match:
             if known.pairs and self._changed(nodeid):
                 yield f"{nodeid}: the benchmark itself changed"
 
-    def _was_measured(self, nodeid: str) -> bool:
+    def _is_accounted_for(self, nodeid: str) -> bool:
+        """Tell whether there is nothing to miss: the candidate measured the case, or nobody does."""
         known = self.scores[nodeid]
-        return bool(known.pairs or known.alone or known.trouble)
+        return bool(known.pairs or known.alone or known.trouble or known.idle)
 
     def _bout(self, nodeid: str, known: Scores) -> Bout:
         return Bout(
@@ -552,7 +556,7 @@ class Match:
         if failed := _failure(candidate.reports):
             known.trouble = f"its test failed: {failed}"
         elif record is None:
-            return
+            known.idle = baseline is None or _record(baseline.reports) is None
         elif baseline is None:
             broken = self.broken["baseline"].get(nodeid.partition("::")[0])
             known.trouble = f"at the merge base its file cannot be collected: {broken}" if broken else None

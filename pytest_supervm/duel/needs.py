@@ -70,10 +70,10 @@ def of_folder(folder: Path) -> dict[str, str]:
             "project": {key: project[key] for key in PROJECT_KEYS if key in project},
             "poetry": {key: poetry[key] for key in POETRY_KEYS if key in poetry},
         }
-        found["pyproject.toml"] = json.dumps({key: value for key, value in said.items() if value}, sort_keys=True)
+        found["pyproject.toml"] = _as_text({key: value for key, value in said.items() if value})
     if setup := _setup_cfg(folder):
         said = {name: dict(setup[name]) for name in setup.sections() if name.partition(".")[0] == "options"}
-        found["setup.cfg"] = json.dumps(said, sort_keys=True)
+        found["setup.cfg"] = _as_text(said)
     return {name: content for name, content in found.items() if content != "{}"}
 
 
@@ -103,6 +103,10 @@ def default_command(root: Path, top: Path, differing: Sequence[str]) -> str | No
     lists = (top / name for name in differing if name.endswith(".txt"))
     wanted += [f"-r {shlex.quote(os.path.relpath(path, root))}" for path in lists if path.exists()]
     return f"python -m pip install {' '.join(wanted)}" if wanted else None
+
+
+def _as_text(tables: dict[str, Any]) -> str:
+    return json.dumps(tables, sort_keys=True, default=str)
 
 
 def _pyproject(folder: Path) -> dict[str, Any]:

@@ -76,6 +76,11 @@ def test_once(benchmark):
     assert len(calls) == 1
 
 
+@pytest.mark.skip
+def test_skipped_on_both_sides(benchmark):
+    benchmark(report, 1)
+
+
 def test_fixture_asked_for_late(request):
     request.getfixturevalue("benchmark")(report, 1)
 
@@ -119,7 +124,7 @@ def pytest_runtest_call(item):
 def test_every_kind_takes_part_with_its_exact_number_of_calls(suite):
     suite.write("conftest.py", RANDOMLY)
     result = suite.run(*BRIEF, "--supervm-json=results.json", "--benchmark-max-time=0.01")
-    result.assert_outcomes(passed=8)
+    result.assert_outcomes(passed=8, skipped=1)
     result.stdout.fnmatch_lines(["supervm: *`benchmark` duel too*"])
     results = json.loads((suite.path / "results.json").read_text())
     found = verdicts(results)
@@ -150,7 +155,7 @@ def test_a_suite_that_changes_from_plain_to_pedantic_is_compared(suite):
 def test_pytest_benchmark_saves_and_compares_nothing_on_either_side(suite):
     files = ("--benchmark-json=b.json", "--benchmark-autosave")
     comparison = ("--benchmark-compare", "--benchmark-compare-fail=mean:1%")
-    suite.run(*BRIEF, *files, *comparison, "-k", "once", "-p", "no:warnings").assert_outcomes(passed=1, deselected=7)
+    suite.run(*BRIEF, *files, *comparison, "-k", "once", "-p", "no:warnings").assert_outcomes(passed=1, deselected=8)
     assert not list(suite.path.rglob("b.json"))
     assert not list(suite.path.rglob(".benchmarks/*/*.json"))
 
@@ -159,7 +164,7 @@ def test_disabled_benchmarks_are_ordinary_tests(suite):
     suite.edit("test_sample.py", "    assert benchmark.stats[", "    assert not benchmark.stats or benchmark.stats[")
     suite.edit("test_sample.py", "    assert benchmark.stats.stats.rounds == 50", "    pass")
     result = suite.run(*BRIEF, "--benchmark-disable", "--supervm-json=results.json", "-k", "plain or once or ordinary")
-    result.assert_outcomes(passed=3, deselected=5)
+    result.assert_outcomes(passed=3, deselected=6)
     result.stdout.fnmatch_lines(["*--benchmark-disable is set*"])
     assert json.loads((suite.path / "results.json").read_text())["run"]["cases"] == []
 
