@@ -118,17 +118,22 @@ class Places:
 
 
 def test_the_life_of_an_environment(repository):
-    """Built once; set up again where the tree holds what is built; removed by a failure."""
+    """Built once; set up again where the tree holds what was made there; removed by a failure."""
     places = Places(repository)
-    folder = places.have().venv.parent
+    folder = places.have("touch generated.py").venv.parent
+    note = folder / "complete.json"
     assert Path(places.side.equipped(folder / "venv", ()).python).exists()
-    assert Path(places.have("touch again").python).exists()
+    assert json.loads(note.read_text()) == {"again": True}, "the next tree will lack what was generated in this one"
+    places.have("true")
+    assert json.loads(note.read_text()) == {"again": False}, "it was there before"
+    places.have("touch again")
     assert not (repository.path / "again").exists(), "it was at hand"
-    (folder / "complete.json").write_text('{"again": true}')
+
+    note.write_text('{"again": true}')
     (repository.path / "shop.so").touch()
     places.have("touch again")
     assert (repository.path / "again").exists()
-    assert json.loads((folder / "complete.json").read_text()) == {"again": True}
+    assert json.loads(note.read_text()) == {"again": True}
 
     with pytest.raises(SettingsError) as failure:
         places.have("echo no such compiler; exit 3")
@@ -256,6 +261,20 @@ def test_a_side_is_installed_by_what_it_has(tmp_path, files, differing, command)
     for name in files:
         (tmp_path / name).touch()
     assert needs.default_command(tmp_path, tmp_path, differing) == command
+
+
+@pytest.mark.parametrize(
+    ("file", "copied"),
+    [("shop/__init__.py", True), ("shop.abi3.so", True), ("__editable___shop_finder.py", False), ("shop.pth", False)],
+)
+def test_a_copy_of_the_project_is_told_from_the_way_to_it(repository, tmp_path, monkeypatch, file, copied):
+    repository.write("pyproject.toml", "[project]\nname = 'shop'\n")
+    about = tmp_path / "shop-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1\n")
+    (about / "RECORD").write_text(f"{file},,\n")
+    monkeypatch.setattr(environment, "_site_packages", lambda _: str(tmp_path))
+    assert environment._copied(Places(repository).side) == copied
 
 
 def test_an_environment_too_old_for_the_laboratory_is_refused(repository, tmp_path, monkeypatch):
