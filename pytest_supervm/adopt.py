@@ -5,9 +5,13 @@ operations, and what was timed is handed to pytest-benchmark, whose table, files
 What the test sees stays: the result that it returns, the errors that come out, ``stats``, and in pedantic mode the
 exact number of calls, since whoever counts them may have to.
 
+In a duel the tests are played in its children, and there too the object is an `Adopted` one, with an instrument that
+times in turns. Nothing is to be shown or saved by pytest-benchmark there: it would hold one launch of many.
+
 Where our instrument has nothing to say (under coverage, or where a call leaves a generator), pytest-benchmark times as
 it always does. Under xdist pytest-benchmark is disabled, shows and saves nothing, and the instrument measures. Where
-``--benchmark-disable`` was asked for, nobody measures.
+``--benchmark-disable`` was asked for, nobody measures; pytest-codspeed asks for it when it measures itself, and brings
+a `benchmark` of its own, which is left alone.
 
 Two methods of pytest-benchmark that its documentation does not name are overridden: ``_raw`` and ``_raw_pedantic``,
 which `BenchmarkFixture` calls once it has seen to it that it is used once (seen in version 5.3).
@@ -24,6 +28,7 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from pytest_supervm.cases import FIXTURES
 from pytest_supervm.measure.blocks import SECOND
 from pytest_supervm.measure.instrument import Instrument, MeasureError
 
@@ -31,9 +36,17 @@ HEADER = (
     "supervm: tests with the fixture `benchmark` are cases too, timed by supervm: its options for time stand in place "
     "of --benchmark-max-time, -min-time, -min-rounds, -precision, -warmup, -timer and -cprofile"
 )
+LIVE = (
+    "supervm: tests with the fixture `benchmark` duel too, timed by supervm; pytest-benchmark's own options for time, "
+    "and its table, files and comparisons, have no part in a duel"
+)
 DISABLED = (
     "supervm: --benchmark-disable is set: tests with the fixture `benchmark` are not measured "
     "(--benchmark-enable undoes it)"
+)
+CODSPEED = (
+    "supervm: pytest-codspeed is on and takes the fixture `benchmark` for itself: supervm does not measure such tests "
+    "(leave --codspeed out, or CODSPEED_ENV, and it does)"
 )
 
 
@@ -46,15 +59,27 @@ class Adoption:
         pytest's configuration.
     instrument
         Returns the instrument for one test's case.
+    live
+        Whether this invocation is part of a duel.
     """
 
-    def __init__(self, config: pytest.Config, instrument: Callable[[pytest.Item], Instrument]) -> None:
-        self.disabled = config.getoption("benchmark_disable") and not config.getoption("benchmark_enable")
+    def __init__(
+        self, config: pytest.Config, instrument: Callable[[pytest.Item], Instrument], *, live: bool = False
+    ) -> None:
+        codspeed = getattr(config.pluginmanager.get_plugin("codspeed_plugin"), "is_codspeed_enabled", False)
+        disabled = config.getoption("benchmark_disable") and not config.getoption("benchmark_enable")
+        self.disabled = codspeed or disabled
+        self.header = CODSPEED if codspeed else DISABLED if disabled else LIVE if live else HEADER
         self.instrument = instrument
+
+    @property
+    def fixtures(self) -> frozenset[str]:
+        """Fixtures that make a test a case."""
+        return FIXTURES if self.disabled else FIXTURES | {"benchmark"}
 
     @pytest.hookimpl(trylast=True)
     def pytest_report_header(self) -> str:
-        return DISABLED if self.disabled else HEADER
+        return self.header
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(

@@ -31,6 +31,17 @@ MEASURE: pytest.StashKey[Measure] = pytest.StashKey()
 ON_REPORT = "supervm"
 """Attribute of a test report that carries what was measured."""
 
+FIXTURES = frozenset({"measure"})
+"""Fixtures that make a test a case, as long as no other plugin's suites are adopted."""
+
+PYTEST_BENCHMARK = ("benchmark", "pytest_benchmark.plugin")
+"""Names of pytest-benchmark's plugin: as installed, and as loaded with ``-p``."""
+
+
+def has_pytest_benchmark(config: pytest.Config) -> bool:
+    """Tell whether pytest-benchmark is at work, by its plugin's module: other plugins bear its name too."""
+    return any(map(config.pluginmanager.hasplugin, PYTEST_BENCHMARK))
+
 
 def attach(item: pytest.Item, report: pytest.TestReport, **more: Any) -> None:
     """Put what a passed test measured on its report, with whatever else its readers need."""

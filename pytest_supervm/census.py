@@ -7,7 +7,7 @@ takes its own census and sends it home, for the controller collects nothing itse
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,7 +92,12 @@ class Census:
 
 def measures(item: pytest.Item) -> bool:
     """Tell whether a test asks for the fixture `measure`, or for pytest-benchmark's."""
-    return not {"measure", "benchmark"}.isdisjoint(getattr(item, "fixturenames", ()))
+    return asks_for(item, {"measure", "benchmark"})
+
+
+def asks_for(item: pytest.Item, fixtures: Set[str]) -> bool:
+    """Tell whether a test, or a fixture of it, names one of the fixtures in its signature."""
+    return not fixtures.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def is_whole(config: pytest.Config) -> bool:

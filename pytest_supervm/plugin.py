@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("pytest_supervm.fixtures",)
 
-PYTEST_BENCHMARK = ("benchmark", "pytest_benchmark.plugin")
-"""Names of pytest-benchmark's plugin: as installed, and as loaded with ``-p``."""
-
 T = TypeVar("T")
 
 
@@ -37,10 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Hooks(laboratory), "supervm-hooks")
         if laboratory.settings.duels:
             config.pluginmanager.register(DuelHooks(laboratory), "supervm-duel-hooks")
-        if any(map(config.pluginmanager.hasplugin, PYTEST_BENCHMARK)):
+        if cases.has_pytest_benchmark(config):
             from pytest_supervm.adopt import Adoption
 
-            config.pluginmanager.register(Adoption(config, laboratory.instrument), "supervm-adoption")
+            adoption = Adoption(config, laboratory.instrument, live=laboratory.settings.ref is not None)
+            laboratory.fixtures = adoption.fixtures
+            config.pluginmanager.register(adoption, "supervm-adoption")
 
 
 def _laboratory(config: pytest.Config) -> Laboratory:

@@ -21,8 +21,8 @@ import pytest
 
 from pytest_supervm import rules
 from pytest_supervm.baselines import BaselineError, check_name, open_store
-from pytest_supervm.cases import MEASURE, ON_REPORT, attach, location
-from pytest_supervm.census import NOT_RUN, Census, is_whole, scope
+from pytest_supervm.cases import FIXTURES, MEASURE, ON_REPORT, attach, has_pytest_benchmark, location
+from pytest_supervm.census import NOT_RUN, Census, asks_for, is_whole, scope
 from pytest_supervm.judge import gate
 from pytest_supervm.judge.confirm import confirm, doubtful
 from pytest_supervm.judge.policy import DEFAULTS, NO_POLICY, Policy, PolicyError, merge, read
@@ -48,7 +48,7 @@ from pytest_supervm.model import (
 )
 from pytest_supervm.report import files, terminal
 from pytest_supervm.report import selfcheck as checks
-from pytest_supervm.report.progress import Progress
+from pytest_supervm.report.progress import Progress, announce
 from pytest_supervm.report.wording import count, moment
 from pytest_supervm.settings import Settings, SettingsError, as_text
 from pytest_supervm.units import base_unit
@@ -62,7 +62,12 @@ if TYPE_CHECKING:
 VISIT = pytest.StashKey[Visit]()
 """On a test item while it runs: its stay in the room that measurements have to themselves."""
 
-UNFORESEEN = "a duel measures the tests that name the fixture `measure` in their signature: name it there"
+UNFORESEEN = "a duel measures tests that name the fixture `measure` or `benchmark` in their signature: name it there"
+
+CODSPEED = (
+    "supervm: pytest-codspeed's fixture `benchmark` calls a function once: to have such tests measured here, install "
+    "pytest-benchmark"
+)
 
 BUSY = 0.05
 """Share of time spent waiting for a core from which on a reader is told."""
@@ -104,6 +109,7 @@ class Laboratory:
         self.settings = settings = self.rules.settings
         self.started = datetime.datetime.now(datetime.UTC)
         self.census = Census()
+        self.fixtures = FIXTURES
         self.measured: dict[str, tuple[Case, PolicyTable]] = {}
         self.results: Results | None = None
         self.written: list[str] = []
@@ -117,6 +123,7 @@ class Laboratory:
         self.postponed: dict[str, tuple[Location, PolicyTable]] = {}
         self.match: Match | None = None
         self.rehearsal: Rehearsal | None = None
+        self.packages: Mapping[str, str] = {}
         self.remarks: list[str] = []
         self.store = open_store(settings.store, config.rootpath)
         if settings.save is not None:
@@ -145,6 +152,8 @@ class Laboratory:
             against = f", then the suite against itself for {check:g} s"
         least = self.settings.least if self.opponent is None else self.settings.duel_least
         lines = [f"supervm: measuring, at least {least:g} s a case{against}{kept}"]
+        if self.config.pluginmanager.hasplugin("codspeed") and not has_pytest_benchmark(self.config):
+            lines.append(CODSPEED)
         if isinstance(self.turnstile, TurnstileError):
             lines.append(f"supervm: nothing keeps other measurements away from these: {self.turnstile}")
         return lines
@@ -238,7 +247,7 @@ class Laboratory:
         """Take the tests that are going to run; with a duel, those that measure are left to its children."""
         for item in items:
             self.census.select([item.nodeid])
-            duels = self.settings.ref is not None and "measure" in getattr(item, "fixturenames", ())
+            duels = self.settings.ref is not None and asks_for(item, self.fixtures)
             if duels and item.nodeid not in self.mistakes:
                 self.postponed[item.nodeid] = location(item), self.policy_of(item)
 
@@ -288,20 +297,24 @@ class Laboratory:
     ) -> Match:
         """Play a match of the named tests against a commit."""
         from pytest_supervm.duel.checkout import checkout
+        from pytest_supervm.duel.environment import equipped
         from pytest_supervm.duel.match import Match, ended_by_signals
 
         label = f"{count(len(policies), 'case')} against {self.settings.baseline}"
-        with (
-            ended_by_signals(),
-            self._alone(label),
-            checkout(opponent) as ground,
-            Progress(self.config, label) as progress,
-        ):
-            self.remarks += ground.notes
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(ended_by_signals())
+            stack.enter_context(self._alone(label))
+            ground = stack.enter_context(checkout(opponent))
             candidate = self._side(opponent, ground.scratch / "new")
+            baseline = candidate.moved("baseline", ground.tree, ground.scratch / "old")
+            announced = functools.partial(announce, self.config)
+            sides = stack.enter_context(equipped(candidate, baseline, self.settings.install, announced))
+            progress = stack.enter_context(Progress(self.config, label))
+            self.remarks += [*ground.notes, *sides.notes]
+            self.packages = sides.packages
             match = Match(
-                candidate,
-                candidate.moved("baseline", ground.tree, ground.scratch / "old"),
+                sides.candidate,
+                sides.baseline,
                 policies=policies,
                 level=self.settings.level,
                 least=self.settings.duel_least,
@@ -469,7 +482,7 @@ class Laboratory:
             machine=provenance.machine(),
             cases=(*(self.match.cases() if self.match and self.settings.ref else ()), *self._cases()),
             commit=provenance.commit(root, root / self.settings.store),
-            packages=provenance.packages(),
+            packages=dict(sorted({**provenance.packages(), **self.packages}.items())),
             calibration=provenance.calibration(),
             settings=as_text(self.settings),
             scope=scope(self.config) if is_whole(self.config) else (),

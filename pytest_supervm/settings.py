@@ -73,6 +73,8 @@ class Settings:
         Policy tables by metric, as written.
     metrics
         Declared metrics: name to a table with ``unit`` and ``better``.
+    live
+        How the sides of a live comparison are set up: a table with ``install``.
     """
 
     baseline: str | None = None
@@ -89,6 +91,12 @@ class Settings:
     self_check: float | None = None
     policy: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, object] = field(default_factory=dict)
+    live: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def install(self) -> str | None:
+        """The command that installs a side of a live comparison in an environment of its own, None if none is given."""
+        return self.live.get("install")
 
     @property
     def ref(self) -> str | None:
@@ -124,7 +132,7 @@ class Settings:
 OPTIONS = ("baseline", "save", "json", "report", "strict", "store", "time", "max_time", "budget", "self_check")
 """The command-line options ``--supervm-...``, each of which implies ``--supervm``."""
 
-FILE_KEYS = ("store", "level", "time", "max_time", "wait", "policy", "metrics")
+FILE_KEYS = ("store", "level", "time", "max_time", "wait", "policy", "metrics", "live")
 """The keys of ``[tool.supervm]``."""
 
 
@@ -243,9 +251,16 @@ def parse(text: bytes, path: Path) -> dict[str, object]:
         raise SettingsError(f"{where}: level must be a number above 0 and below 0.5, not {level!r}")
     if not isinstance(values.get("store", ""), str):
         raise SettingsError(f"{where}: store must be the name of a folder, not {values['store']!r}")
-    for key in ("policy", "metrics"):
+    for key in ("policy", "metrics", "live"):
         if not isinstance(values.get(key, {}), dict):
             raise SettingsError(f"{where}: {key} must be a table, not {values[key]!r}")
+    live: dict[str, object] = values.get("live", {})
+    for key, value in live.items():
+        if key != "install" or not isinstance(value, str) or not value.strip():
+            raise SettingsError(
+                f"{where}: live has one key, install, a command such as \"pip install -e '.[test]'\", "
+                f"not {key} = {value!r}"
+            )
     return values
 
 

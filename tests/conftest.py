@@ -65,7 +65,8 @@ class Project:
         return path
 
     def run(self, *options: str) -> pytest.RunResult:
-        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", *options)
+        """Run it, without pytest-codspeed unless the options ask for that: it takes long to import."""
+        return self.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:codspeed", *options)
 
     def results(self, *options: str) -> dict:
         """Run with ``--supervm-json`` and return what it wrote."""

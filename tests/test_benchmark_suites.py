@@ -247,3 +247,34 @@ def test_off_means_that_pytest_benchmark_is_untouched(suite):
     with_us = printed()
     assert with_us == printed("-p", "no:supervm")
     assert not any("supervm" in line for line in with_us)
+
+
+WITH_CODSPEED = ("-p", "codspeed")
+
+
+def test_beside_pytest_codspeed_every_test_becomes_a_case(suite):
+    result = suite.run(*WITH_CODSPEED, *QUICK, "--supervm-json=results.json")
+    result.assert_outcomes(passed=7)
+    assert names(json.loads((suite.path / "results.json").read_text())) == CASES
+
+
+def test_where_pytest_codspeed_measures_we_leave_its_fixture_alone_and_say_so(suite):
+    suite.write("test_a.py", "def test_a(benchmark): assert benchmark(sum, [1]) == 1\n")
+    options = (*WITH_CODSPEED, "--codspeed", "--codspeed-max-time=0.01", "--codspeed-warmup-time=0")
+    result = suite.run(*options, *QUICK, "--supervm-json=results.json")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*pytest-codspeed is on*supervm does not measure such tests*", "*1 benchmarked*"])
+    assert names(json.loads((suite.path / "results.json").read_text())) == []
+
+
+def test_with_pytest_codspeed_alone_its_tests_run_and_we_say_what_is_lacking(project):
+    project.write("hide.py", "import sys; sys.modules['pytest_benchmark'] = None  # as if it were not installed")
+    project.write(
+        "test_a.py",
+        "def test_a(benchmark): assert benchmark(sum, [1]) == 1\ndef test_b(measure): measure(sum, [1])\n",
+    )
+    options = ("-p", "no:benchmark", "-p", "hide", *WITH_CODSPEED)
+    result = project.run(*options, *QUICK, "--supervm-json=results.json")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*pytest-codspeed's fixture `benchmark` calls a function once*"])
+    assert names(json.loads((project.path / "results.json").read_text())) == ["test_b"]

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import itertools
 import os
 import secrets
 import shutil
-import string
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -71,21 +72,31 @@ class Ground:
     notes: list[str] = field(default_factory=list)
 
 
-class Marker(msgspec.Struct):
-    """Who made which folders."""
+class Owner(msgspec.Struct):
+    """A process, told from any other that will ever have its id."""
 
     pid: int
     started: float
     boot: str
-    tree: str
-    scratch: str
 
     def owned(self) -> bool:
-        """Tell whether the process that wrote this still runs."""
+        """Tell whether the process still runs."""
         try:
             return self.boot == _boot() and psutil.Process(self.pid).create_time() == self.started
         except psutil.Error:
             return False
+
+
+def owner(pid: int) -> Owner:
+    """Describe a running process."""
+    return Owner(pid, psutil.Process(pid).create_time(), _boot())
+
+
+class Marker(Owner):
+    """Who made which folders."""
+
+    tree: str
+    scratch: str
 
 
 def find(root: Path, ref: str) -> Opponent:
@@ -169,7 +180,7 @@ def checkout(opponent: Opponent) -> Iterator[Ground]:
     """Check the opponent out; leaving the context removes all of it."""
     registry = opponent.home / "supervm"
     swept = list(sweep(opponent.home, registry))
-    place = _place(len(str(opponent.top)), opponent.top)
+    place = _place(opponent.top)
     scratch = Path(tempfile.gettempdir()) / f"supervm-duel-{secrets.token_hex(4)}"
     marker = Marker(os.getpid(), psutil.Process().create_time(), _boot(), str(place), str(scratch))
     registry.mkdir(exist_ok=True)
@@ -212,20 +223,32 @@ def _remove(home: Path, marker: Marker, note: Path) -> None:
             note.parent.rmdir()
 
 
-def _place(length: int, top: Path) -> Path:
-    """Return a free path of so many characters in the user's cache, a temporary folder, or where it fits."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-supervm"
-    folders = [folder for folder in (cache, Path(tempfile.gettempdir()), Path("/tmp")) if top not in folder.parents]
+def cache() -> Path:
+    """Return the laboratory's folder in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pytest-supervm"
+
+
+def unknown_files(tree: Path) -> list[str]:
+    """Return the files in a checkout that git does not know, ignored ones included."""
+    with contextlib.suppress(GitError):
+        return [name for name in _git(tree, "ls-files", "-z", "--others").split("\0") if name]
+    return []
+
+
+def _place(top: Path) -> Path:
+    """Return a free path as long as `top` in the user's cache, a temporary folder, or where it fits.
+
+    It is the same in every run, unless another is at work, for what is installed there may remember the place.
+    """
+    length = len(str(top))
+    folders = [folder for folder in (cache(), Path(tempfile.gettempdir()), Path("/tmp")) if top not in folder.parents]
     for folder in folders:
         if SHORTEST_NAME <= (room := length - len(str(folder)) - 1) <= LONGEST_NAME:
             break
     else:
         folder, room = folders[-1], SHORTEST_NAME + 5
-    alphabet = string.ascii_lowercase + string.digits
-    while True:
-        place = folder / "".join(secrets.choice(alphabet) for _ in range(room))
-        if not place.exists():
-            return place
+    names = (hashlib.shake_128(f"{top}:{number}".encode()).hexdigest(room)[:room] for number in itertools.count())
+    return next(place for place in map(folder.joinpath, names) if not place.exists())
 
 
 def _differences(opponent: Opponent, tree: Path) -> Iterator[str]:

@@ -18,7 +18,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ import pytest
 
 import pytest_supervm
 from pytest_supervm import cases, census
+from pytest_supervm.duel.origins import Origins
 from pytest_supervm.duel.wire import (
     Begin,
     Brief,
@@ -44,6 +45,14 @@ from pytest_supervm.measure.instrument import Instrument
 from pytest_supervm.model import Metric
 
 QUIET = {
+    "benchmark_autosave": False,
+    "benchmark_compare": [],
+    "benchmark_compare_fail": [],
+    "benchmark_cprofile": None,
+    "benchmark_histogram": [],
+    "benchmark_json": None,
+    "benchmark_save": None,
+    "codspeed": False,
     "collectonly": False,
     "dist": "no",
     "durations": None,
@@ -62,7 +71,8 @@ QUIET = {
     "usepdb": False,
     "xmlpath": None,
 }
-"""What is the parent's business, as options of pytest and xdist in ``config.option`` that leave it to the parent."""
+"""What is the parent's business, or nobody's during a duel: options of pytest, xdist, pytest-benchmark and
+pytest-codspeed in ``config.option``, with the values that turn it off."""
 
 OVER = 64
 """Exit status of a child that has done its work. It is none of pytest's, which then sums nothing up: that can take
@@ -98,9 +108,9 @@ class Child:
         self.brief = brief
         self.only: list[str] = []
         self.broken: dict[str, str] = {}
-        self.unimportable: dict[str, str] = {}
         self.reports: list[dict[str, Any]] = []
-        self.looked_at: set[str] = set()
+        self.fixtures = cases.FIXTURES
+        self.origins = Origins(brief)
 
     # Collecting like the parent.
 
@@ -112,6 +122,8 @@ class Child:
                 setattr(config.option, name, QUIET[name])
             elif name.startswith("supervm"):
                 setattr(config.option, name, None)
+        if getattr(config.option, "randomly_seed", None) == "default":  # pytest-randomly: equal data on both sides
+            config.option.randomly_seed = int(os.environ["PYTHONHASHSEED"])
         config.args = list(self._places(config))
         return config
 
@@ -131,6 +143,12 @@ class Child:
     def pytest_configure(self, config: pytest.Config) -> None:
         self.config = config
         config.stash[cases.INSTRUMENTS] = self
+        if cases.has_pytest_benchmark(config):
+            from pytest_supervm.adopt import Adoption
+
+            adoption = Adoption(config, self.instrument, live=True)
+            self.fixtures = adoption.fixtures
+            config.pluginmanager.register(adoption, "supervm-adoption")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -146,24 +164,24 @@ class Child:
             call: pytest.CallInfo[object] | None = getattr(report, "call", None)
             cause = call.excinfo.value.__cause__ if call and call.excinfo else None
             if isinstance(cause, ImportError) and cause.name:
-                self.unimportable[cause.name] = f"cannot be imported ({cause})"
+                self.origins.unimportable[cause.name] = f"cannot be imported ({cause})"
         return report
 
     # Running what the parent says.
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session: pytest.Session) -> None:
-        items = {item.nodeid: item for item in session.items if census.measures(item)}
+        items = {item.nodeid: item for item in session.items if census.asks_for(item, self.fixtures)}
         gc.collect()
         gc.freeze()  # what stays for good, so that collections between cases need not look at it
         with contextlib.suppress(Closed):
-            self.channel.send(Collected([_found(item) for item in items.values()], self.broken, self.strays()))
+            self.channel.send(Collected([_found(item) for item in items.values()], self.broken, *self.origins()))
             while True:
                 command = self.channel.receive()
                 self.reports = []
                 item, following = items[command.nodeid], items.get(command.following)
                 session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-                self.channel.send(Done(self.reports, self.strays()))
+                self.channel.send(Done(self.reports, *self.origins()))
         pytest.exit("the duel is over", returncode=OVER)
 
     @pytest.hookimpl(wrapper=True)
@@ -179,23 +197,6 @@ class Child:
         """Return the instrument for one test's case."""
         item.stash[cases.MEASURE] = instrument = Contender(self.channel, self.brief.block, self.brief.metrics)
         return instrument
-
-    def strays(self) -> dict[str, str]:
-        """Return the project's modules that since came from outside this side's tree, or could not be imported.
-
-        A module is the project's if one of its name lies in this side's sources, or if it came from the other tree.
-        """
-        own = set(_names(self.brief.sources))
-        new = {name: module for name, module in list(sys.modules.items()) if name not in self.looked_at}
-        self.looked_at |= set(new)
-        found = {name: (None, reason) for name, reason in self.unimportable.items()} | dict(
-            _elsewhere(new, self.brief.tree)
-        )
-        return {
-            name: reason
-            for name, (file, reason) in found.items()
-            if name.partition(".")[0] in own or (file is not None and _lies_in(file, self.brief.other))
-        }
 
 
 class Contender(Instrument):
@@ -223,16 +224,41 @@ class Contender(Instrument):
                     blocks.timed_block(call, setup, blocks.Timings(made, timings.stamped))()
                 self._say(Ready(pace.call, 1))
                 while isinstance(self._hear(), Turn):
-                    self._say(_timed(blocks.timed_block(call, setup, timings), timings))
+                    self._say(_timed(blocks.timed_block(call, setup, timings), timings.wall, timings.cpu))
                 timings.calls = command.calls  # each block is booked as that many, however many it made
             if not timings.wall:
                 blocks.timed_block(call, setup, timings)()
-        self.conditions |= {
-            "blocks": f"{len(timings.wall)} of {timings.calls} calls each, in turns with the other side",
-            "garbage collector": collector,
-            "clock": str(clock.inspect()),
-        }
+        self._describe(timings, collector)
         return timings
+
+    def _time_rounds(
+        self, prepare: Callable[[], tuple[blocks.Work, blocks.Work]], count: int, calls: int, progress: blocks.Progress
+    ) -> blocks.Timings:
+        """Play the rounds in turns, several at a time; what does not fill a turn, or has no opponent, comes last."""
+        del progress
+        wall: list[int] = []
+        cpu: list[int] = []
+        play = blocks.timed_round(prepare, calls, wall, cpu)
+        turns, together = 1, count
+        with resources.settled_heap() as collector, _affinity() as pin:
+            self._say(Ready(0, 0, count))
+            command = self._hear()
+            if isinstance(command, Begin):
+                pin(command.core)
+                turns, together = 0, command.calls
+                self._say(Ready(0, 0, count))
+                while isinstance(self._hear(), Turn):
+                    turns += 1
+                    self._say(_timed(lambda: [play() for _ in range(together)], wall, cpu))
+            for _ in range(count - len(wall)):
+                play()
+        timings = blocks.grouped(wall, cpu, calls=calls, together=together, count=turns)
+        self._describe(timings, collector)
+        return timings
+
+    def _describe(self, timings: blocks.Timings, collector: str) -> None:
+        super()._describe(timings, collector)
+        self.conditions["blocks"] += ", in turns with the other side"
 
     def _say(self, reply: Ready | Timed) -> None:
         with _or_leave():
@@ -269,13 +295,14 @@ def _affinity() -> Iterator[Callable[[int | None], None]]:
             os.sched_setaffinity(0, before)
 
 
-def _timed(block: blocks.Work, timings: blocks.Timings) -> Timed:
-    """Time a block, and watch what the scheduler made of it."""
+def _timed(block: blocks.Work, wall: list[int], cpu: list[int]) -> Timed:
+    """Time a block, which keeps its own times, and watch what the scheduler made of it."""
+    first = len(wall)
     switches, delay = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw, resources.run_delay() or 0
     block()
     waited = (resources.run_delay() or 0) - delay
     switches = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - switches
-    return Timed(timings.wall[-1], timings.cpu[-1], waited, switches)
+    return Timed(sum(wall[first:]), sum(cpu[first:]), waited, switches)
 
 
 def _found(item: pytest.Item) -> Found:
@@ -292,28 +319,3 @@ def _found(item: pytest.Item) -> Found:
 def _within(nodeid: str, place: str) -> bool:
     """Tell whether a test is the place, or lies in it."""
     return nodeid == place or nodeid.startswith((f"{place}::", f"{place}[")) or not place
-
-
-def _names(sources: Iterable[str]) -> Iterator[str]:
-    """Yield the top-level modules and packages that lie in the folders."""
-    for folder in map(Path, sources):
-        for entry in folder.iterdir():
-            if entry.suffix in (".py", ".so") or next(entry.glob("__init__.*"), None):
-                yield entry.name.partition(".")[0]
-
-
-def _elsewhere(modules: Mapping[str, object], tree: str) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield the modules that were loaded from files outside the tree, with file and sentence.
-
-    What is installed in an environment inside the tree is outside. The laboratory is the parent's, on both sides.
-    """
-    for name, module in modules.items():
-        file = getattr(module, "__file__", None)
-        if isinstance(file, str) and not _lies_in(file, tree) and name.partition(".")[0] != "pytest_supervm":
-            yield name, (file, f"was loaded from {file}")
-
-
-def _lies_in(file: str, tree: str) -> bool:
-    real = Path(file).resolve()
-    installed = {"site-packages", "dist-packages"}.intersection(real.parts)
-    return Path(tree).resolve() in real.parents and not installed

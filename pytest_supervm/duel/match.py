@@ -10,6 +10,7 @@ cannot decide is measured again, until the budget ends. Times are in seconds, an
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import re
@@ -27,6 +28,7 @@ from typing import Any, Final
 import msgspec
 
 from pytest_supervm.cases import ON_REPORT
+from pytest_supervm.duel import needs
 from pytest_supervm.duel.wire import (
     Begin,
     Brief,
@@ -66,12 +68,28 @@ ALONE: Final = (0.9, 1.1)
 GRACE: Final = 10.0
 """Seconds that a child has to tear down its fixtures when it is no longer needed."""
 
-HIDDEN: Final = ("PYTEST_XDIST_", "PYTEST_CURRENT_TEST", "COV_CORE_")
+HIDDEN: Final = ("PYTEST_XDIST_", "PYTEST_CURRENT_TEST", "COV_CORE_", "CODSPEED_")
 """Beginnings of environment variables that other plugins set for this process alone."""
 
 BOOTSTRAP: Final = (
-    "import sys; sys.path.insert(0, {home!r}); import pytest_supervm.duel.child as child; sys.path.remove({home!r}); "
-    "child.main({reading}, {writing})"
+    "import sys; sys.path += {borrowed!r}; sys.path.insert(0, {home!r}); import pytest_supervm; "
+    "sys.path.remove({home!r}); import pytest_supervm.duel.child as child; child.main({reading}, {writing})"
+)
+"""What a child begins with: only the laboratory itself is taken from the parent's place, whatever else lies there."""
+
+
+REMEDY: Final = (
+    "Name the command that installs the project in pyproject.toml:\n"
+    "  [tool.supervm.live]\n"
+    "  install = \"pip install -e '.[test]'\"\n"
+    "Then each side gets an environment of its own, in which the command installs and builds it from its own tree. "
+    "Where nothing has to be built, it is enough to uninstall the copy, or to name the folder of the sources in "
+    "pytest's setting `pythonpath`, which either side reads in its own tree"
+)
+REMEDY_INSIDE: Final = (
+    "The side's own environment was made by `install` in [tool.supervm.live] of pyproject.toml, or by pip where that "
+    "is not set: name a command that installs the project from the folder it runs in, such as pip install -e ., and "
+    "builds what has to be built"
 )
 
 
@@ -91,6 +109,10 @@ class Side:
         Folder for its temporary files and logs.
     environment
         What its children inherit.
+    venv
+        Its own environment, None where it is that of pytest.
+    borrowed
+        Folders of packages that stand last on the path.
     """
 
     name: str
@@ -100,12 +122,33 @@ class Side:
     args: Sequence[str]
     scratch: Path
     environment: Mapping[str, str]
+    venv: Path | None = None
+    borrowed: Sequence[str] = ()
+
+    @property
+    def python(self) -> str:
+        """The interpreter of its children."""
+        return str(self.venv / "bin" / "python") if self.venv else sys.executable
+
+    @property
+    def distributions(self) -> list[str]:
+        """Names under which the project is installed."""
+        return list(dict.fromkeys(name for folder in (self.root, self.top) for name in needs.distributions(folder)))
 
     @property
     def sources(self) -> list[str]:
         """Folders that stand first on the path."""
         folders = (self.root, self.root / "src", self.top, self.top / "src")
         return [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
+
+    def equipped(self, venv: Path, borrowed: Sequence[str]) -> Side:
+        """Return this side with an environment of its own, as if that were activated."""
+        activated = {
+            "PATH": os.pathsep.join([str(venv / "bin"), self.environment.get("PATH", os.defpath)]),
+            "UV_PROJECT_ENVIRONMENT": str(venv),
+            "VIRTUAL_ENV": str(venv),
+        }
+        return dataclasses.replace(self, venv=venv, borrowed=borrowed, environment={**self.environment, **activated})
 
     def moved(self, name: str, top: Path, scratch: Path) -> Side:
         """Return this side as it would be in another checkout: every path into this one leads into that one."""
@@ -152,9 +195,10 @@ class Child:
         hears, theirs = os.pipe()
         reads, writes = os.pipe()
         home = str(Path(__file__).parents[2])
+        bootstrap = BOOTSTRAP.format(borrowed=list(side.borrowed), home=home, reading=reads, writing=theirs)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", BOOTSTRAP.format(home=home, reading=reads, writing=theirs)],
+                [side.python, "-c", bootstrap],
                 cwd=side.cwd,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -224,6 +268,8 @@ class Scores:
         Share of calls that the candidate makes beyond those that are booked; a self-check looks whether it is told.
     added
         What that came to in each launch, in whole calls, as a share.
+    idle
+        Whether neither side measures it, such as a test that is skipped on both.
     """
 
     played: bool = False
@@ -235,6 +281,7 @@ class Scores:
     by_cpu: bool = False
     extra: float = 0.0
     added: list[float] = field(default_factory=list)
+    idle: bool = False
 
     def add(self, calls: int) -> int:
         """Return how many calls the candidate makes in each block beyond `calls`, rounded up."""
@@ -301,6 +348,7 @@ class Match:
         self.scores = {nodeid: Scores() for nodeid in policies}
         self.tests: dict[str, dict[str, Found]] = {}
         self.broken: dict[str, dict[str, str]] = {}
+        self.one_sided: set[tuple[str, str]] = set()
         self._started = time.monotonic()
         self.why_no_more = ""
 
@@ -344,7 +392,7 @@ class Match:
         absences = [
             absent(Case(id=nodeid, location=test.location), selection)
             for nodeid, test in baseline.items()
-            if nodeid not in candidate or (nodeid in self.scores and not self._was_measured(nodeid))
+            if nodeid not in candidate or (nodeid in self.scores and not self._is_accounted_for(nodeid))
         ]
         for row in absences:
             gone = row.verdict is Verdict.MISSING and row.id not in candidate
@@ -361,16 +409,19 @@ class Match:
         )
 
     def notes(self) -> Iterator[str]:
-        """Say which benchmarks changed themselves, and which policies."""
+        """Say which benchmarks changed themselves, which policies, and what is compiled on one side only."""
         for nodeid in self.changed_policies:
             yield f"{nodeid}: this branch changes its policy: that of the merge base counts, as in any CI"
+        for side, name in sorted(self.one_sided):
+            yield f"the extension module {name} is there on the {side} side only"
         for nodeid, known in self.scores.items():
             if known.pairs and self._changed(nodeid):
                 yield f"{nodeid}: the benchmark itself changed"
 
-    def _was_measured(self, nodeid: str) -> bool:
+    def _is_accounted_for(self, nodeid: str) -> bool:
+        """Tell whether there is nothing to miss: the candidate measured the case, or nobody does."""
         known = self.scores[nodeid]
-        return bool(known.pairs or known.alone or known.trouble)
+        return bool(known.pairs or known.alone or known.trouble or known.idle)
 
     def _bout(self, nodeid: str, known: Scores) -> Bout:
         return Bout(
@@ -418,6 +469,8 @@ class Match:
                     sources=side.sources,
                     block=self.block,
                     metrics=self.metrics,
+                    venv=str(side.venv or ""),
+                    distributions=[*side.distributions, *other.distributions],
                 )
                 children.append(Child(side, brief, seed))
             for child in children:
@@ -445,6 +498,7 @@ class Match:
             ) from None
         assert isinstance(collected, Collected)
         self._refuse_strays(child.side, collected.strays)
+        self._compare_built(child.side, collected.built)
         self.tests.setdefault(child.side.name, {test.nodeid: test for test in collected.tests})
         self.broken.setdefault(child.side.name, collected.broken)
 
@@ -463,10 +517,15 @@ class Match:
         listed = "\n".join(f"  {name} {reason}" for name, reason in list(strays.items())[:5])
         raise SettingsError(
             f"the {side.name} side must take the project's modules from its own tree, {side.top}, and\n{listed}\n"
-            f"Where an installed copy stands before the tree, uninstall it, or name the folder of the sources in "
-            f"pytest's setting `pythonpath`, which either side reads in its own tree. Where a built file is absent, "
-            f"it is not in git: a duel cannot compare it yet"
+            f"{REMEDY if side.venv is None else REMEDY_INSIDE}"
         )
+
+    def _compare_built(self, side: Side, built: Sequence[str]) -> None:
+        baseline, candidate = self.sides
+        if side is candidate:
+            refuse_unbuilt(baseline, built)
+        other = baseline if side is candidate else candidate
+        self.one_sided |= {(side.name, name) for name in built if not (other.top / name).exists()}
 
     def _case(self, children: Sequence[Child], nodeid: str, following: str | None, core: int | None) -> bool:
         """Play one case; False when a child died over it."""
@@ -490,22 +549,23 @@ class Match:
             return False
         for child in here:
             self._refuse_strays(child.side, dones[child.side.name].strays)
+            self._compare_built(child.side, dones[child.side.name].built)
         self._score(nodeid, known, dones)
         return True
 
     def _turns(self, here: Sequence[Child], ready: Sequence[Ready], known: Scores, core: int | None) -> None:
         """Time blocks in turns."""
-        call = statistics.geometric_mean([max(reply.call, 1.0) for reply in ready])
-        calls = max(1, round(self.block / call))
-        turns = max(FEWEST_TURNS, min(TURNS, round(TURNS * self.block / (calls * call))))
+        turns, calls = plan(ready, self.block)
         stamped = all(reply.call >= clock.STAMP_SHARE * clock.inspect().grain for reply in ready)
         one_thread = all(ALONE[0] <= reply.threads <= ALONE[1] for reply in ready)
-        for child in here:
-            extra = known.add(calls) if child.side is self.sides[1] else 0
-            child.send(Begin(calls, stamped, core if one_thread else None, extra))
+        if any(reply.rounds for reply in ready):  # the first launch tells the others
+            one_thread = bool(known.timed) and all(map(_one_busy_thread, known.timed.values()))
+        for child, block in zip(here, calls, strict=True):
+            extra = known.add(block) if child.side is self.sides[1] else 0
+            child.send(Begin(block, stamped, core if one_thread else None, extra))
         for child in here:
             child.receive()
-        for turn in range(turns + turns % 2):
+        for turn in range(turns):
             for child in here if (turn + self.launches) % 2 else reversed(here):
                 child.send(Turn())
                 known.timed.setdefault(child.side.name, []).append(child.receive())
@@ -528,7 +588,7 @@ class Match:
         if failed := _failure(candidate.reports):
             known.trouble = f"its test failed: {failed}"
         elif record is None:
-            return
+            known.idle = baseline is None or _record(baseline.reports) is None
         elif baseline is None:
             broken = self.broken["baseline"].get(nodeid.partition("::")[0])
             known.trouble = f"at the merge base its file cannot be collected: {broken}" if broken else None
@@ -578,6 +638,53 @@ def ended_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def refuse_unbuilt(baseline: Side, built: Sequence[str]) -> None:
+    """Refuse a match of extension modules with what the merge base runs for want of them.
+
+    Where each side is built by the same command and that built something at the merge base, what is lacking there is
+    new, or was renamed. The merge base has no files but those in git and what the command made.
+
+    Parameters
+    ----------
+    baseline
+        The merge base's side.
+    built
+        The candidate's extension modules, by their paths in its tree.
+
+    Raises
+    ------
+    SettingsError
+        The merge base lacks one for want of building.
+    """
+    absent = [name for name in built if not (baseline.top / name).exists()]
+    if absent and (baseline.venv is None or not any(baseline.top.rglob("*.so"))):
+        raise SettingsError(
+            f"the candidate side has extension modules that the baseline side lacks, for they are built and not in "
+            f"git: {', '.join(absent[:5])}. The two would run different code for that alone.\n"
+            f"{REMEDY if baseline.venv is None else REMEDY_INSIDE}"
+        )
+
+
+def plan(ready: Sequence[Ready], block: float) -> tuple[int, list[int]]:
+    """Return the number of turns, and for each side the calls of a block, or its rounds where their number is fixed.
+
+    Parameters
+    ----------
+    ready
+        What the sides said of their calls.
+    block
+        Nanoseconds that a block should last.
+    """
+    paces = [max(reply.call, 1.0) for reply in ready if not reply.rounds]
+    call = statistics.geometric_mean(paces) if paces else block
+    calls = max(1, round(block / call))
+    turns = max(FEWEST_TURNS, min(TURNS, round(TURNS * block / (calls * call))))
+    turns += turns % 2
+    if fixed := [reply.rounds for reply in ready if reply.rounds]:
+        turns = min(rounds // math.ceil(rounds / TURNS) for rounds in fixed)
+    return turns, [reply.rounds // turns or calls for reply in ready]
 
 
 def _one_busy_thread(timed: Sequence[Timed]) -> bool:

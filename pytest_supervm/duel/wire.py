@@ -39,6 +39,10 @@ class Brief(msgspec.Struct, tag=True, kw_only=True):
         Nanoseconds that a block should last.
     metrics
         The known metrics by name.
+    venv
+        The side's own environment, empty where it has none.
+    distributions
+        Names under which the project is installed.
     """
 
     args: list[str]
@@ -47,6 +51,8 @@ class Brief(msgspec.Struct, tag=True, kw_only=True):
     sources: list[str]
     block: float
     metrics: dict[str, Metric]
+    venv: str
+    distributions: list[str]
 
 
 class Open(msgspec.Struct, tag=True):
@@ -59,6 +65,7 @@ class Open(msgspec.Struct, tag=True):
 class Begin(msgspec.Struct, tag=True):
     """What a block is: so many calls, each timed alone or not, on this core if one is named.
 
+    Where the number of rounds is fixed, it is so many rounds.
     `extra` calls are made beyond that and not booked: work that a self-check adds, to see whether it is told.
     """
 
@@ -86,18 +93,26 @@ class Found(msgspec.Struct):
 
 
 class Collected(msgspec.Struct, tag=True):
-    """What a child found: measuring tests, files that could not be collected and why, and modules from elsewhere."""
+    """What a child found: measuring tests, files that could not be collected and why, and where modules came from.
+
+    Strays are modules of the project from elsewhere, and why; built are its extension modules, as paths in its tree.
+    """
 
     tests: list[Found]
     broken: dict[str, str]
     strays: dict[str, str]
+    built: list[str]
 
 
 class Ready(msgspec.Struct, tag=True):
-    """A call is warm: how long it takes, and how many threads it keeps busy."""
+    """A call is warm: how long it takes, and how many threads it keeps busy.
+
+    Where every call counts, neither is known beforehand, but how many rounds there will be; else that is 0.
+    """
 
     call: float
     threads: float
+    rounds: int = 0
 
 
 class Timed(msgspec.Struct, tag=True):
@@ -110,10 +125,11 @@ class Timed(msgspec.Struct, tag=True):
 
 
 class Done(msgspec.Struct, tag=True):
-    """A test is over: its reports, and the modules from elsewhere that it brought."""
+    """A test is over: its reports, and where the modules came from that it brought, as in `Collected`."""
 
     reports: list[dict[str, Any]]
     strays: dict[str, str]
+    built: list[str]
 
 
 Command = Brief | Open | Begin | Turn | Finish

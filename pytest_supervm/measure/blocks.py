@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -137,10 +137,23 @@ def rounds(prepare: Callable[[], tuple[Work, Work]], *, count: int, calls: int, 
         At most 39 blocks of equally many rounds; left-over rounds are among the latencies only, which there are where a
         round is one call.
     """
-    now, cpu_now = clock.wall, clock.cpu
-    wall, cpu = [], []
-    begun = now()
+    wall: list[int] = []
+    cpu: list[int] = []
+    play = timed_round(prepare, calls, wall, cpu)
+    begun = clock.wall()
     for done in range(1, count + 1):
+        play()
+        spent = (clock.wall() - begun) / SECOND
+        progress(spent, spent / done * count)
+    together = max(1, count // BLOCKS)
+    return grouped(wall, cpu, calls=calls, together=together, count=count // together)
+
+
+def timed_round(prepare: Callable[[], tuple[Work, Work]], calls: int, wall: list[int], cpu: list[int]) -> Work:
+    """Return a function that plays one round, times its calls together and keeps that; see `rounds`."""
+    now, cpu_now = clock.wall, clock.cpu
+
+    def play() -> None:
         call, follow = prepare()
         repeat = itertools.repeat(None, calls)
         cpu_start, start = cpu_now(), now()
@@ -150,11 +163,14 @@ def rounds(prepare: Callable[[], tuple[Work, Work]], *, count: int, calls: int, 
         wall.append(end - start)
         cpu.append(cpu_end - cpu_start)
         follow()
-        spent = (now() - begun) / SECOND
-        progress(spent, spent / done * count)
-    together = max(1, count // BLOCKS)
+
+    return play
+
+
+def grouped(wall: Sequence[int], cpu: Sequence[int], *, calls: int, together: int, count: int) -> Timings:
+    """Make `count` blocks of the times of rounds, `together` neighbours each; what is left over is latencies only."""
     timings = Timings(together * calls, stamped=calls == 1)
-    for first in range(0, count - together + 1, together):
+    for first in range(0, together * count, together):
         timings.wall.append(sum(wall[first : first + together]))
         timings.cpu.append(sum(cpu[first : first + together]))
     if timings.stamped:

@@ -311,10 +311,8 @@ class Instrument(Measure):
                         call()
                 follow()
             start, delay = clock.wall(), resources.run_delay()
-            with resources.settled_heap() as collector:
-                timings = blocks.rounds(prepare, count=count, calls=calls, progress=look_around)
+            timings = self._time_rounds(prepare, count, calls, look_around)
             waited = _run_delay(delay, clock.wall() - start)
-            self._describe(timings, collector)
         if obstacle := self._hindered():
             self.give_up(obstacle)
         else:
@@ -368,6 +366,14 @@ class Instrument(Measure):
                 latencies_wanted=map(quantiles.samples_needed, self._wanted),
                 progress=progress,
             )
+        self._describe(timings, collector)
+        return timings
+
+    def _time_rounds(
+        self, prepare: Callable[[], tuple[blocks.Work, blocks.Work]], count: int, calls: int, progress: blocks.Progress
+    ) -> blocks.Timings:
+        with resources.settled_heap() as collector:
+            timings = blocks.rounds(prepare, count=count, calls=calls, progress=progress)
         self._describe(timings, collector)
         return timings
 

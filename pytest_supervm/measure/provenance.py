@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -66,10 +67,16 @@ def commit(root: Path, ignoring: Path) -> Commit | None:
     return Commit(id=head, dirty=status != "", branch=branch or None)  # not known to be clean is dirty
 
 
-def packages() -> dict[str, str]:
-    """Return the installed distributions and their versions; of two of a name, the one that is imported."""
+def packages(path: Sequence[str] | None = None) -> dict[str, str]:
+    """Return the installed distributions and their versions; of two of a name, the one that is imported.
+
+    Parameters
+    ----------
+    path
+        Folders to look in instead of this process's own.
+    """
     found: dict[str, str] = {}
-    for distribution in importlib.metadata.distributions():
+    for distribution in importlib.metadata.distributions(path=sys.path if path is None else list(path)):
         about = distribution.metadata
         if about and "Name" in about and "Version" in about:  # what a broken installation leaves has neither
             found.setdefault(about["Name"], about["Version"])

@@ -48,7 +48,7 @@ class Progress:
             return
         redrawn = reporter.isatty and not os.environ.get("CI")
         self._due = now + (REDRAWN_EVERY if redrawn else PRINTED_EVERY)
-        with self._uncaptured():
+        with uncaptured(self._config):
             reporter.ensure_newline()  # the line that pytest has begun is not ours to redraw
             if redrawn:
                 self._redraw(spent, planned)
@@ -60,7 +60,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            with self._uncaptured():
+            with uncaptured(self._config):
                 self._bar.stop()
 
     def _redraw(self, spent: float, planned: float) -> None:
@@ -76,9 +76,19 @@ class Progress:
         self._bar.update(task, completed=spent, total=planned, seconds=f"{spent:.0f} of about {planned:.0f} s")
         self._bar.refresh()
 
-    @contextlib.contextmanager
-    def _uncaptured(self) -> Iterator[None]:
-        """Write past pytest's capture."""
-        capture = self._config.pluginmanager.getplugin("capturemanager")
-        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-            yield
+
+def announce(config: pytest.Config, sentence: str) -> None:
+    """Print a sentence while tests run, on a line of its own."""
+    if (reporter := config.pluginmanager.getplugin("terminalreporter")) is not None:
+        with uncaptured(config):
+            reporter.ensure_newline()
+            reporter.write_line(sentence)
+            reporter.flush()
+
+
+@contextlib.contextmanager
+def uncaptured(config: pytest.Config) -> Iterator[None]:
+    """Write past pytest's capture."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        yield
