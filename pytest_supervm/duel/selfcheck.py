@@ -88,7 +88,8 @@ class Rehearsal:
         """
         planned = self.settings.self_check or 0
         self._started = time.monotonic()
-        while len(self.gates) < FEWEST_GATES or self._spent() + 2 * self._longest() <= planned:
+        # Room is left for one more gate and for the one with extra work.
+        while len(self.gates) < FEWEST_GATES or self._spent() + 2 * self._usual() <= planned:
             self.gates.append(self._gate({}))
         extra = selfcheck.extra_work(selfcheck.smallest(self.gates, self._terms()))
         if extra:
@@ -148,8 +149,9 @@ class Rehearsal:
     def _spent(self) -> float:
         return time.monotonic() - self._started
 
-    def _longest(self) -> float:
-        return max(gate.seconds for gate in self.gates)
+    def _usual(self) -> float:
+        """Return the seconds that a gate takes on average."""
+        return statistics.fmean(gate.seconds for gate in self.gates)
 
 
 @contextlib.contextmanager
