@@ -53,10 +53,11 @@ def _laboratory(config: pytest.Config) -> Laboratory:
 def _usage(do_it: Callable[[], T]) -> T:
     """Turn what the user can set right into an error of usage."""
     from pytest_supervm.baselines import BaselineError
+    from pytest_supervm.measure.turnstile import TurnstileError
 
     try:
         return do_it()
-    except (settings.SettingsError, BaselineError) as error:
+    except (settings.SettingsError, BaselineError, TurnstileError) as error:
         raise pytest.UsageError(str(error)) from None
 
 

@@ -262,6 +262,8 @@ class Laboratory:
         ------
         SettingsError
             The other side cannot be checked out or run, or loads what is not its own.
+        TurnstileError
+            Somebody else measures and does not come to an end.
         """
         if self.config.option.collectonly or is_worker(self.config):
             return
@@ -289,7 +291,7 @@ class Laboratory:
             opponent = checkout.at(self.config.rootpath, clean[-1])
             self.match = self._play(opponent, policies, _show_nothing)
             self.opponent = opponent
-        except SettingsError as error:
+        except (SettingsError, TurnstileError) as error:
             self.remarks.append(f"the verdict of the kept runs was not confirmed live: {error}")
 
     def _play(

@@ -134,7 +134,7 @@ def test_every_kind_takes_part_with_its_exact_number_of_calls(suite):
     }
     assert all(found[name]["baseline"] > 0 for name in CASES)
     blocks = {case["id"].rpartition("::")[2]: case["conditions"].get("blocks") for case in results["run"]["cases"]}
-    assert blocks["test_pedantic"] == "16 of 3 calls each, timed one by one, in turns with the other side"
+    assert blocks["test_pedantic"] == "10 of 5 calls each, timed one by one, in turns with the other side"
     assert blocks["test_iterations"] == "3 of 7 calls each, in turns with the other side"
     assert blocks["test_once"] == "1 of 1 call each, timed one by one, in turns with the other side"
 
