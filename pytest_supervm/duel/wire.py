@@ -65,7 +65,8 @@ class Open(msgspec.Struct, tag=True):
 class Begin(msgspec.Struct, tag=True):
     """What a block is: so many calls, each timed alone or not, on this core if one is named.
 
-    Where the number of rounds is fixed, it is so many rounds. `extra` calls are made beyond that and not booked: work that a self-check adds, to see whether it is told.
+    Where the number of rounds is fixed, it is so many rounds. `extra` calls are made beyond that and not booked: work
+    that a self-check adds, to see whether it is told.
     """
 
     calls: int
