@@ -55,7 +55,9 @@ LEFT_OPEN = re.compile(r"^There are only 'skip'ped commits left to test\.$.*", r
 COMMIT = re.compile(r"^[0-9a-f]{40,64}$", re.MULTILINE)
 
 SCRIPT = """
-import os, pytest, signal, sys, threading
+import os, pytest, shutil, signal, threading
+
+alone = threading.Event()
 
 
 class Focus:
@@ -65,11 +67,23 @@ class Focus:
         focus(config, items, {metric!r}, {block!r})
 
 
-threading.Thread(target=lambda: os.read({pipe}, 1) or os.kill(os.getpid(), signal.SIGTERM), daemon=True).start()
-sys.exit(pytest.main(plugins=[Focus()]))
+def watch():
+    os.read({pipe}, 1)
+    alone.set()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+threading.Thread(target=watch, daemon=True).start()
+try:
+    raise SystemExit(pytest.main(plugins=[Focus()]))
+finally:
+    if alone.is_set():
+        shutil.rmtree({scratch!r}, ignore_errors=True)
 """
-"""pytest with `focus`, ended by the end of whoever holds the other end of a pipe. It imports this package late, because
-pytest complains of a plugin that is there before it."""
+"""pytest with `focus`, ended by the end of whoever holds the other end of a pipe. Then nobody else may be left to
+remove what it writes into the scratch folder. This package is imported late, for pytest complains of a plugin
+that is there before it.
+"""
 
 Answer = Literal["good", "bad", "skip"]
 
@@ -162,6 +176,7 @@ def bisect(question: Question, here: Path, say: Callable[[str], None]) -> Bisect
     BisectError
         The question makes no sense here, or the two ends cannot be compared.
     """
+    here = here.resolve()  # git knows its checkout by its real path
     try:
         top, home = _places(here)
         good, bad = (_commit(top, name) for name in (question.good, question.bad))
@@ -219,7 +234,7 @@ def focus(config: pytest.Config, items: Sequence[pytest.Item], metric: str, bloc
 def conclusion(found: Bisection, here: Path) -> tuple[int, list[str]]:
     """Return the exit status, and what was found in lines for people."""
     if found.first_bad:
-        shown = run_git(here, "log", "-1", found.first_bad).stdout.splitlines()
+        shown = run_git(here, "log", "-1", "--no-color", "--format=medium", found.first_bad).stdout.splitlines()
         return 0, ["", f"{found.first_bad} is the first bad commit", *shown[1:]]
     if found.open:
         shown = run_git(here, "log", "--no-walk", "--format=%h  %an  %s", *found.open).stdout.splitlines()
@@ -333,9 +348,10 @@ def _pytest(side: Side, arguments: Sequence[str], metric: str, block: str | None
         "PYTHONPATH": os.pathsep.join([*side.sources, *([inherited] if inherited else [])])
     }
     reads, writes = os.pipe()
+    script = SCRIPT.format(pipe=reads, metric=metric, block=block, scratch=str(side.scratch))
     try:
         process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT.format(pipe=reads, metric=metric, block=block), *arguments],
+            [sys.executable, "-c", script, *arguments],
             cwd=side.cwd,
             env=environment,
             stdin=subprocess.DEVNULL,

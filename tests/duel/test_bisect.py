@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -288,12 +289,36 @@ def test_an_ended_bisection_leaves_nothing(repository):
 
 def test_what_a_killed_bisection_left_is_removed_by_the_next_duel(repository):
     process = in_the_midst(repository)
+    (running,) = psutil.Process(process.pid).children()
     process.kill()
-    process.communicate(timeout=60)  # its pytest, which holds the same pipe, has ended as well
+    process.communicate(timeout=60)
     assert "a worktree" in repository.traces()
     told = repository.results("--supervm-baseline=git:main", "--supervm-budget=1ms", "-k", "monthly")["notes"]
     assert any(f"(process {process.pid}) was killed" in note for note in told)
+    assert not psutil.wait_procs([running], timeout=60)[1], "its pytest ends with it"
     assert repository.traces() == []
+
+
+def test_a_name_that_means_one_case_will_do_and_one_that_means_several_lists_them(costs, monkeypatch):
+    first, second = commits(costs, 0.0, 0.2)
+    path = costs.temporary.parent / "found.json"
+    options = [f"--good={first}", f"--bad={second}", f"--json={path}"]
+    assert CliRunner().invoke(main, ["bisect", "test_sample.py", *options]).exit_code == 0
+    assert json.loads(path.read_text())["case"] == CASE
+
+    def two(side, arguments, *question):
+        told = read_duel(side, arguments, *question)
+        written = next(Path(word.partition("=")[2]) for word in arguments if word.startswith("--supervm-json="))
+        found = msgspec.json.decode(written.read_bytes(), type=Results)
+        other = msgspec.structs.replace(found.cases[0], id="test_sample.py::test_other")
+        written.write_bytes(msgspec.json.encode(msgspec.structs.replace(found, cases=(*found.cases, other))))
+        return told
+
+    monkeypatch.setattr(room, "_pytest", two)
+    done = CliRunner().invoke(main, ["bisect", "test_sample.py", *options])
+    assert done.exit_code == 1
+    assert f"names 2 cases, name one of them: {CASE}, test_sample.py::test_other" in done.output
+    assert CliRunner().invoke(main, ["bisect", CASE, *options]).exit_code == 0
 
 
 def test_the_file_reads_back_as_it_was_written(costs):
