@@ -34,6 +34,18 @@ class ProgramError(SuperVMError, ValueError):
         self.line = line
 
 
+class TelemetryError(SuperVMError, ValueError):
+    """A measurement that cannot be one (a negative time, an array that does not fit). It was not counted."""
+
+
+class SettingError(SuperVMError, ValueError):
+    """A setting or an environment variable outside its range. Nothing was started; the message names the range."""
+
+
+class PlacementError(SuperVMError, OSError):
+    """Cores or memory could not be bound as planned. Work goes on where the system puts it, maybe slower."""
+
+
 class UnknownNameError(SuperVMError, LookupError):
     """A name (of an executor or a workload) that nothing answers to. Choose one of those that the message lists."""
 
