@@ -35,7 +35,7 @@ from supervm_core.errors import BatchError
 Tickets = NDArray[np.int64]
 
 ROOM = 100_000
-"""Transactions that wait at most. Each round looks at all of them: that is under a millisecond."""
+"""Transactions that wait at most. Each round looks at all of them: some milliseconds when there are so many."""
 
 
 class Reason(Enum):
