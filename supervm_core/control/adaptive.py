@@ -74,7 +74,7 @@ class Limits:
     """How far the knobs turn, both ends included."""
 
     least: Sizing = field(default_factory=lambda: Sizing(1, 1, 256))
-    most: Sizing = field(default_factory=lambda: Sizing(64, os.cpu_count() or 1, 65_536))
+    most: Sizing = field(default_factory=lambda: Sizing(64, len(os.sched_getaffinity(0)), 65_536))
 
     def __post_init__(self) -> None:
         for knob in KNOBS:

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supervm_core import environment
-from supervm_core.control.controller import Lane, Outcome, Plan
+from supervm_core.control.controller import Lane, Outcome, Plan, mentions
 from supervm_core.control.hotkeys import SpaceSaving
 from supervm_core.errors import SettingError
 
@@ -128,10 +128,8 @@ class Congestion:
         self._conflicts *= MEMORY
         conflicting = outcome.keys[outcome.conflicted]
         # A transaction counts once for a key that it names twice.
-        ordered = np.sort(conflicting, axis=1)
-        fresh = np.ones(ordered.shape, np.bool_)
-        fresh[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-        self._sketch.add(ordered[fresh])
+        rows, fresh = mentions(conflicting)
+        self._sketch.add(rows[fresh])
         self._conflicts += len(conflicting)
         top = self._sketch.top(TOP)
         self.hot = top.keys[top.least > HOT * self._conflicts]

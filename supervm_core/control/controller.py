@@ -108,6 +108,14 @@ class Outcome:
         return self.cpu_seconds / available if available > 0 else 1.0
 
 
+def mentions(keys: U64) -> tuple[U64, NDArray[np.bool_]]:
+    """Return each transaction's keys in rising order, and which are not a repetition of the one before."""
+    rows = np.sort(keys, axis=1)
+    fresh = np.ones(rows.shape, np.bool_)
+    fresh[:, 1:] = rows[:, 1:] != rows[:, :-1]
+    return rows, fresh
+
+
 class Controller(Protocol):
     """Who steers batches."""
 

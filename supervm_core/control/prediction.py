@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from supervm_core.columns import U64
-from supervm_core.control.controller import Lane, Outcome, Plan
+from supervm_core.control.controller import Lane, Outcome, Plan, mentions
 from supervm_core.errors import SettingError
 
 SAMPLE = 1_000
@@ -173,9 +173,7 @@ def meets(keys: ArrayLike) -> NDArray[np.bool_]:
     keys : array_like of int, shape (n, k)
         Keys by transaction; one that a transaction names twice counts once.
     """
-    rows = np.sort(np.asarray(keys, np.uint64), axis=1)
-    fresh = np.ones(rows.shape, np.bool_)
-    fresh[:, 1:] = rows[:, 1:] != rows[:, :-1]
+    rows, fresh = mentions(np.asarray(keys, np.uint64))
     distinct, key = np.unique(rows, return_inverse=True)
     places = key.reshape(rows.shape)
     users = np.bincount(places[fresh], minlength=distinct.size)

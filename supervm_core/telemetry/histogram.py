@@ -144,24 +144,29 @@ class LatencyHistogram:
         TelemetryError
             If the time or the number of times is negative: a clock went backwards.
         """
-        self.record_all([ns], times)
+        if ns < 0 or times < 0:
+            raise _no_latency(ns, times)
+        self.cells[bucket(ns) if ns < LONGEST else BEYOND] += np.uint64(times)
+        self.cells[SUM] += np.uint64(ns * times)
+        if times:
+            self.cells[MAXIMUM] = max(self.cells[MAXIMUM], np.uint64(ns))
 
-    def record_all(self, ns: ArrayLike, times: int = 1) -> None:
-        """Count many times in nanoseconds, each as often as `record` does."""
+    def record_all(self, ns: ArrayLike) -> None:
+        """Count many times in whole nanoseconds, once each.
+
+        Raises
+        ------
+        TelemetryError
+            If one is negative or no whole number; none is counted.
+        """
         given = np.asarray(ns)
         if given.size == 0:
             return
-        if given.dtype.kind not in "iu" or given.min() < 0 or times < 0:
-            raise TelemetryError(
-                f"latencies are whole nanoseconds from 0 up, recorded 0 times or more; these are {given.dtype} from "
-                f"{given.min()}, recorded {times} times. Take both stamps from one monotonic clock in nanoseconds"
-            )
-        self.cells[: BEYOND + 1] += np.bincount(buckets(given), minlength=BEYOND + 1).astype(np.uint64) * np.uint64(
-            times
-        )
-        self.cells[SUM] += given.astype(np.uint64).sum() * np.uint64(times)
-        if times:
-            self.cells[MAXIMUM] = max(self.cells[MAXIMUM], np.uint64(given.max()))
+        if given.dtype.kind not in "iu" or given.min() < 0:
+            raise _no_latency(given.min(), 1)
+        np.add.at(self.cells, buckets(given), np.uint64(1))
+        self.cells[SUM] += given.sum(dtype=np.uint64)
+        self.cells[MAXIMUM] = max(self.cells[MAXIMUM], np.uint64(given.max()))
 
     def merge(self, others: Iterable[LatencyHistogram]) -> LatencyHistogram:
         """Return a histogram of all that this one and the others recorded; neither changes."""
@@ -219,6 +224,13 @@ class LatencyHistogram:
         return f"<LatencyHistogram of {self.total} times, the longest {self.longest:g} s>"
 
 
+def _no_latency(ns: object, times: int) -> TelemetryError:
+    return TelemetryError(
+        f"a latency of {ns} ns, recorded {times} times; whole nanoseconds from 0 up are wanted, recorded 0 times or "
+        "more. Take both stamps from one monotonic clock in nanoseconds"
+    )
+
+
 class Latencies:
     """Where time went: before a transaction's turn came, and during it.
 
@@ -239,27 +251,29 @@ class Latencies:
     def __init__(self) -> None:
         self.wait, self.service, self.response = LatencyHistogram(), LatencyHistogram(), LatencyHistogram()
 
-    def record(self, intended: ArrayLike, began: int, ended: int) -> None:
-        """Count the transactions of one batch.
+    def record(self, intended: ArrayLike, began: ArrayLike, ended: ArrayLike) -> None:
+        """Count transactions.
 
         Parameters
         ----------
-        intended : array_like of int
-            When each was meant to start, in nanoseconds of the clock that the other two stamps come from.
-        began, ended : int
-            When the batch began and ended.
+        intended : array_like of int, shape (n,)
+            When each was meant to start, in nanoseconds of the clock that the other stamps come from.
+        began, ended : array_like of int, shape (n,) or ()
+            When its batch began and ended; single numbers for transactions of one batch.
 
         Raises
         ------
         TelemetryError
             If the stamps do not follow each other; nothing is counted.
         """
-        starts = np.asarray(intended, np.int64).ravel()
-        if not np.max(starts, initial=began) <= began <= ended:
+        starts, begins, ends = np.broadcast_arrays(*(np.asarray(stamp, np.int64) for stamp in (intended, began, ended)))
+        astray = (starts > begins) | (begins > ends)
+        if astray.any():
+            place = int(np.argmax(astray))
             raise TelemetryError(
-                f"a batch that began at {began} and ended at {ended} cannot hold a transaction meant to start at "
-                f"{np.max(starts, initial=began)}; take all stamps from one monotonic clock in nanoseconds"
+                f"a transaction meant to start at {starts.flat[place]} cannot have begun at {begins.flat[place]} and "
+                f"ended at {ends.flat[place]}; take all stamps from one monotonic clock in nanoseconds"
             )
-        self.wait.record_all(began - starts)
-        self.service.record(ended - began, starts.size)
-        self.response.record_all(ended - starts)
+        self.wait.record_all(begins - starts)
+        self.service.record_all(ends - begins)
+        self.response.record_all(ends - starts)

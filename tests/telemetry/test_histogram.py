@@ -32,8 +32,13 @@ TIMES = st.integers(SHORTEST, LONGEST - 1) | st.floats(math.log(SHORTEST), math.
 
 
 def filled(times: list[int], repeats: int = 1) -> LatencyHistogram:
+    """A histogram of each of these times, once or more often."""
     histogram = LatencyHistogram()
-    histogram.record_all(np.array(times, np.uint64), repeats)
+    if repeats == 1:
+        histogram.record_all(np.array(times, np.uint64))
+    else:
+        for ns in times:
+            histogram.record(ns, repeats)
     return histogram
 
 
@@ -90,6 +95,14 @@ def test_merging_is_recording_everything_in_one(parts: list[list[int]]) -> None:
     assert np.array_equal(first.cells, filled(parts[0]).cells), "merging must not change what it merges"
 
 
+@given(st.lists(st.integers(0, 2**53), max_size=30))
+def test_one_by_one_or_all_at_once_is_the_same(times: list[int]) -> None:
+    one_by_one = LatencyHistogram()
+    for ns in times:
+        one_by_one.record(ns)
+    assert np.array_equal(one_by_one.cells, filled(times).cells)
+
+
 @given(st.lists(TIMES, max_size=8), st.lists(TIMES, max_size=8))
 def test_the_difference_of_two_copies_is_what_came_between(before: list[int], after: list[int]) -> None:
     histogram = filled(before)
@@ -131,6 +144,9 @@ def test_what_is_no_time_is_refused_and_not_counted(bad: list[float]) -> None:
     histogram = LatencyHistogram()
     with pytest.raises(TelemetryError, match="whole nanoseconds from 0 up"):
         histogram.record_all(bad)
+    for ns, times in [(-1, 1), (1, -1)]:
+        with pytest.raises(TelemetryError, match="recorded 0 times or more"):
+            histogram.record(ns, times)
     assert not histogram.cells.any()
 
 
