@@ -1,9 +1,9 @@
 """Placement: shards and their workers near their memory (`numa-affinity`).
 
-A plan binds each shard to the cores of one node and its memory to that node, so that nobody reaches across. Shards are
-dealt out one by one to the node with the most free cores per shard it already has, so nodes of unequal size get their
-due; a worker of a shard gets a core of its own, physical cores before their hyper-threads, and cores are shared only
-when all are taken.
+A plan binds each shard to the cores of one node and its memory to that node, so that nobody reaches across. Among the
+cores of its node the scheduler may choose: a shard that was nailed to one core would wait for whoever else runs there.
+Shards are dealt out one by one, each to the node that then has most physical cores per shard, so that nodes of unequal
+size get their due and none is crowded while another has a core to spare.
 
 On a machine with one node there is nothing to gain, and the plan says so: binding could only take the scheduler's
 freedom away, so it binds nothing.
@@ -26,8 +26,8 @@ class Binding:
     shard: int
     node: int
     """Number of the node whose memory it uses."""
-    core: int
-    """Where its worker runs."""
+    cores: frozenset[int]
+    """Where its worker may run: the cores of that node."""
 
     def apply(self) -> None:
         """Bind the calling thread, and the memory that it touches first from now on.
@@ -39,11 +39,11 @@ class Binding:
         """
         before = os.sched_getaffinity(0)
         try:
-            os.sched_setaffinity(0, {self.core})
+            os.sched_setaffinity(0, self.cores)
         except OSError as error:
             raise PlacementError(
-                f"shard {self.shard} cannot run on core {self.core}: {error.strerror}. The cores that this process "
-                "may use have changed since the plan was made; plan again"
+                f"shard {self.shard} cannot run on the cores of node {self.node}: {error.strerror}. The cores that this "
+                "process may use have changed since the plan was made; plan again"
             ) from error
         try:
             memory.prefer(self.node)
@@ -85,9 +85,9 @@ def plan(topology: Topology, shards: int) -> Placement:
     bindings = []
     for shard in range(shards):
         # The node that has most cores per shard once this one is added; of equal ones the first.
-        place = max(range(len(loads)), key=lambda node: (len(topology.nodes[node].cores) / (loads[node] + 1), -node))
+        place = max(range(len(loads)), key=lambda node: (topology.nodes[node].physical / (loads[node] + 1), -node))
         node = topology.nodes[place]
-        bindings.append(Binding(shard, node.number, node.cores[loads[place] % len(node.cores)]))
+        bindings.append(Binding(shard, node.number, frozenset(node.cores)))
         loads[place] += 1
     spread = ", ".join(f"{load} on node {node.number}" for node, load in zip(topology.nodes, loads, strict=True))
     farthest = max(max(node.distances) for node in topology.nodes) / OWN_DISTANCE

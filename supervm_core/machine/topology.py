@@ -34,7 +34,9 @@ class Node:
 
     number: int
     cores: tuple[int, ...]
-    """Logical cores that this process may use: one of each physical core first, then their siblings."""
+    """Logical cores that this process may use, in rising order."""
+    physical: int
+    """How many physical cores they are: hyper-threads share one."""
     memory: int
     """Bytes; 0 where nobody says."""
     distances: tuple[int, ...]
@@ -71,11 +73,12 @@ def read(root: Path = SYSFS, allowed: Collection[int] | None = None) -> Topology
     usable = frozenset(os.sched_getaffinity(0) if allowed is None else allowed)
     online = root / "node" / "online"
     if not online.exists():
-        return Topology((Node(0, _siblings_last(sorted(usable), root), 0, (OWN_DISTANCE,)),))
+        cores = tuple(sorted(usable))
+        return Topology((Node(0, cores, _physical(cores, root), 0, (OWN_DISTANCE,)),))
     numbers = _number_list(online)
     distances = {number: _distances(root / "node" / f"node{number}" / "distance", len(numbers)) for number in numbers}
     found = {
-        number: [core for core in _number_list(root / "node" / f"node{number}" / "cpulist") if core in usable]
+        number: tuple(sorted(usable.intersection(_number_list(root / "node" / f"node{number}" / "cpulist"))))
         for number in numbers
     }
     kept = [place for place, number in enumerate(numbers) if found[number]]
@@ -88,7 +91,8 @@ def read(root: Path = SYSFS, allowed: Collection[int] | None = None) -> Topology
         tuple(
             Node(
                 number := numbers[place],
-                _siblings_last(found[number], root),
+                found[number],
+                _physical(found[number], root),
                 _memory(root / "node" / f"node{number}" / "meminfo"),
                 tuple(distances[number][other] for other in kept),
             )
@@ -141,16 +145,13 @@ def _memory(file: Path) -> int:
         raise _unreadable(file, "a line such as 'Node 0 MemTotal: 1024 kB'", error) from error
 
 
-def _siblings_last(cores: list[int], root: Path) -> tuple[int, ...]:
-    """Order cores so that those which share a physical core with an earlier one come last."""
-    taken: set[int] = set()
-    first: list[int] = []
-    rest: list[int] = []
+def _physical(cores: Collection[int], root: Path) -> int:
+    """Return how many physical cores these are; a core that names no siblings is one of its own."""
+    groups = set()
     for core in cores:
-        (rest if core in taken else first).append(core)
         siblings = root / "cpu" / f"cpu{core}" / "topology" / "thread_siblings_list"
-        taken.update(_number_list(siblings) if siblings.exists() else [core])
-    return (*first, *rest)
+        groups.add(tuple(_number_list(siblings)) if siblings.exists() else (core,))
+    return len(groups)
 
 
 def _shown(cores: Collection[int]) -> str:

@@ -164,8 +164,8 @@ class Counters:
         self.partitions = _aligned(partitions, Count)
         self.workers = _aligned(workers, Work)
 
-    def executed(self, partition: int, *, fast: int, ordered: int, conflicts: int) -> None:
-        """Count a batch that a worker executed in a partition."""
+    def executed(self, partition: int, *, fast: int, ordered: int, conflicts: int, slow: int = 0) -> None:
+        """Count a batch that a worker executed in a partition: how many took each way, conflicted, and were slow."""
         row = self.partitions[partition]
         size = fast + ordered
         row[Count.BATCHES] += np.uint64(1)
@@ -173,6 +173,7 @@ class Counters:
         row[Count.FAST] += np.uint64(fast)
         row[Count.ORDERED] += np.uint64(ordered)
         row[Count.CONFLICTS] += np.uint64(conflicts)
+        row[Count.SLOW] += np.uint64(slow)
         row[Count.BATCH_SIZE] = size
 
     def queued(self, partition: int, *, length: int, waited_ns: int = 0, retries: int = 0, dropped: int = 0) -> None:

@@ -37,7 +37,7 @@ LONGEST = 100 * 10**9
 
 
 def bucket(ns: int) -> int:
-    """Return the bucket of a time below `LONGEST`; numba compiles this function as it stands."""
+    """Return the bucket of a time below `LONGEST`; numba compiles this as it stands, for signed integers."""
     doublings = 0
     while ns >> doublings >= LINEAR:
         doublings += 1

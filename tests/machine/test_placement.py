@@ -30,11 +30,11 @@ def two_sockets(tmp_path: Path) -> Path:
     return trees.write(tmp_path / "system", TWO_SOCKETS, siblings=HYPER_THREADS)
 
 
-def test_nodes_are_read_with_physical_cores_first(two_sockets: Path) -> None:
+def test_nodes_are_read_with_their_cores_memory_and_distances(two_sockets: Path) -> None:
     found = topology.read(two_sockets, EVERY_CORE)
     assert found.nodes == (
-        Node(0, (0, 1, 2, 3, 8, 9, 10, 11), 16_384 * 1024, (10, 21)),
-        Node(1, (4, 5, 6, 7, 12, 13, 14, 15), 16_384 * 1024, (21, 10)),
+        Node(0, (0, 1, 2, 3, 8, 9, 10, 11), 4, 16_384 * 1024, (10, 21)),
+        Node(1, (4, 5, 6, 7, 12, 13, 14, 15), 4, 16_384 * 1024, (21, 10)),
     )
     assert found.cores == 16
 
@@ -42,7 +42,7 @@ def test_nodes_are_read_with_physical_cores_first(two_sockets: Path) -> None:
 def test_only_cores_that_may_be_used_count(two_sockets: Path) -> None:
     """In a container with a share of the machine, binding to somebody else's core would fail."""
     found = topology.read(two_sockets, {1, 9, 12})
-    assert [node.cores for node in found.nodes] == [(1, 9), (12,)]
+    assert [(node.cores, node.physical) for node in found.nodes] == [((1, 9), 1), ((12,), 1)]
     assert [node.cores for node in topology.read(two_sockets, {8}).nodes] == [(8,)]
 
 
@@ -55,7 +55,7 @@ def test_nodes_without_a_usable_core_are_left_out_with_their_distances(tmp_path:
 
 
 def test_a_machine_that_says_nothing_is_one_node_with_the_usable_cores(tmp_path: Path) -> None:
-    assert topology.read(tmp_path, {3, 1}).nodes == (Node(0, (1, 3), 0, (10,)),)
+    assert topology.read(tmp_path, {3, 1}).nodes == (Node(0, (1, 3), 2, 0, (10,)),)
 
 
 def test_no_usable_core_is_an_error_that_names_both_sides(two_sockets: Path) -> None:
@@ -100,22 +100,23 @@ def test_lists_of_numbers_are_read_as_the_kernel_writes_them(expected: set[int])
 
 @pytest.mark.parametrize("shards", [1, 4, 9])
 def test_one_node_is_left_alone_and_says_so(shards: int) -> None:
-    placed = plan(Topology((Node(0, (0, 1), 0, (10,)),)), shards)
+    placed = plan(Topology((Node(0, (0, 1), 2, 0, (10,)),)), shards)
     assert placed.bindings == ()
     assert placed.reason == "one node with 2 cores: all memory is equally near, nothing to gain"
 
 
-def test_two_sockets_share_the_shards_on_cores_of_their_own(two_sockets: Path) -> None:
-    placed = plan(topology.read(two_sockets, EVERY_CORE), 6)
-    assert [(binding.node, binding.core) for binding in placed.bindings] == [
-        (0, 0),
-        (1, 4),
-        (0, 1),
-        (1, 5),
-        (0, 2),
-        (1, 6),
-    ]
-    assert placed.reason == "3 on node 0, 3 on node 1; memory of another node would cost up to 2.1 times as much"
+def test_two_sockets_share_the_shards_each_on_the_cores_of_its_node(two_sockets: Path) -> None:
+    placed = plan(topology.read(two_sockets, EVERY_CORE), 3)
+    first, second = frozenset({0, 1, 2, 3, 8, 9, 10, 11}), frozenset({4, 5, 6, 7, 12, 13, 14, 15})
+    assert placed.bindings == (Binding(0, 0, first), Binding(1, 1, second), Binding(2, 0, first))
+    assert placed.reason == "2 on node 0, 1 on node 1; memory of another node would cost up to 2.1 times as much"
+
+
+def test_hyper_threads_are_no_cores_to_spare(tmp_path: Path) -> None:
+    """Eight logical cores of four physical ones are worth less than six real ones."""
+    tree = trees.write(tmp_path / "system", {0: "0-7", 1: "8-13"}, siblings=["0,4", "1,5", "2,6", "3,7"])
+    nodes = [binding.node for binding in plan(topology.read(tree, EVERY_CORE), 10).bindings]
+    assert (nodes.count(0), nodes.count(1)) == (4, 6)
 
 
 def test_nodes_of_unequal_size_get_their_due(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_nodes_of_unequal_size_get_their_due(tmp_path: Path) -> None:
 TOPOLOGIES = st.lists(st.integers(1, 6), min_size=2, max_size=5).map(
     lambda sizes: Topology(
         tuple(
-            Node(number, tuple(range(100 * number, 100 * number + size)), 0, (10,) * len(sizes))
+            Node(number, tuple(range(100 * number, 100 * number + size)), size, 0, (10,) * len(sizes))
             for number, size in enumerate(sizes)
         )
     )
@@ -135,19 +136,18 @@ TOPOLOGIES = st.lists(st.integers(1, 6), min_size=2, max_size=5).map(
 
 
 @given(TOPOLOGIES, st.integers(1, 40))
-def test_every_shard_is_bound_to_a_core_of_its_node_and_shares_it_only_when_all_are_taken(
-    machine: Topology, shards: int
-) -> None:
+def test_no_node_is_crowded_while_another_has_a_core_to_spare(machine: Topology, shards: int) -> None:
     bindings = plan(machine, shards).bindings
     assert [binding.shard for binding in bindings] == list(range(shards))
-    cores = {node.number: node.cores for node in machine.nodes}
-    assert all(binding.core in cores[binding.node] for binding in bindings)
-    assert len({binding.core for binding in bindings}) == min(shards, machine.cores)
+    numbers = [binding.node for binding in bindings]
+    to_spare = [node.physical - numbers.count(node.number) for node in machine.nodes]
+    assert min(to_spare) >= 0 or max(to_spare) <= 0
+    assert all(binding.cores == set(machine.nodes[binding.node].cores) for binding in bindings)
 
 
 def test_at_least_one_shard_is_wanted() -> None:
     with pytest.raises(SettingError, match="0 shards cannot be placed"):
-        plan(Topology((Node(0, (0,), 0, (10,)),)), 0)
+        plan(Topology((Node(0, (0,), 1, 0, (10,)),)), 0)
 
 
 def in_thread(work: object) -> list[object]:
@@ -181,7 +181,7 @@ def test_a_bound_thread_runs_on_its_core_and_prefers_its_node_and_no_other_threa
     before = os.sched_getaffinity(0)
 
     def work() -> tuple[set[int], int | None]:
-        Binding(0, node, core).apply()
+        Binding(0, node, frozenset({core})).apply()
         return os.sched_getaffinity(0), memory.preferred()
 
     assert in_thread(work) == [({core}, node)]
@@ -190,9 +190,9 @@ def test_a_bound_thread_runs_on_its_core_and_prefers_its_node_and_no_other_threa
 
 
 def test_a_core_that_is_not_there_is_refused_with_the_remedy() -> None:
-    (error,) = in_thread(Binding(3, 0, 1023).apply)
+    (error,) = in_thread(Binding(3, 0, frozenset({1023})).apply)
     assert isinstance(error, PlacementError)
-    assert "shard 3 cannot run on core 1023" in str(error)
+    assert "shard 3 cannot run on the cores of node 0" in str(error)
     assert "plan again" in str(error)
 
 
@@ -202,7 +202,7 @@ def test_a_node_that_is_not_there_is_refused_and_leaves_the_thread_free() -> Non
 
     def work() -> tuple[str, set[int]]:
         with pytest.raises(PlacementError, match=r"refuses memory of node 900: .*choose one of its own") as caught:
-            Binding(0, 900, core).apply()
+            Binding(0, 900, frozenset({core})).apply()
         return type(caught.value).__name__, os.sched_getaffinity(0)
 
     assert in_thread(work) == [("PlacementError", before)]

@@ -79,12 +79,13 @@ EVENTS = st.tuples(st.integers(0, 2), st.integers(0, 1000), st.integers(0, 1000)
 def test_totals_are_the_sums_of_what_was_counted(events: list[tuple[int, int, int, int]]) -> None:
     counters = Counters(3, 1)
     for partition, fast, ordered, conflicts in events:
-        counters.executed(partition, fast=fast, ordered=ordered, conflicts=conflicts)
+        counters.executed(partition, fast=fast, ordered=ordered, conflicts=conflicts, slow=conflicts // 2)
     snapshot = counters.snapshot()
     fast, ordered = sum(event[1] for event in events), sum(event[2] for event in events)
     assert snapshot.total(Count.BATCHES) == len(events)
     assert snapshot.total(Count.TRANSACTIONS) == fast + ordered
     assert snapshot.total(Count.CONFLICTS) == sum(event[3] for event in events)
+    assert snapshot.total(Count.SLOW) == sum(event[3] // 2 for event in events)
     assert snapshot.fast_share == (fast / (fast + ordered) if fast + ordered else 0)
 
 
