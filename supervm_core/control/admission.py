@@ -2,8 +2,9 @@
 
     admission.offer(tickets, senders, keys)
     admitted = admission.admit(sizing)
-    ... execute the admitted ones in the order of their tickets, as one batch ...
+    ... execute the admitted ones in the order of their tickets, as one batch, cut up as admitted.sizing says ...
     admission.after(outcome)
+    sizing = admitted.sizing
 
 A ticket is the caller's number for a transaction; tickets rise in the order of offering. Whoever a controller puts off
 waits and comes again, later ones of the same sender wait behind it: a sender's transactions enter batches in the order
@@ -55,6 +56,8 @@ class Refused(NamedTuple):
 class Admitted(NamedTuple):
     """What may be executed now."""
 
+    sizing: Sizing
+    """How to cut it up: as the controller decided."""
     tickets: Tickets
     """In order."""
     keys: U64
@@ -181,12 +184,16 @@ class Admission:
         ready &= ~_behind(waiting.sender, ~ready)
         places = np.flatnonzero(ready)[: sizing.batch_size]
         chosen = waiting.where(places)
-        lane = np.zeros(0, np.uint8)
+        plan = Plan.of(sizing, chosen.keys)
         if places.size:
-            plan = self.controller.before(Plan.of(sizing, chosen.keys))
-            lane = plan.lane
-            if plan.pause:
-                self._resume = now + plan.pause
+            plan = self.controller.before(plan)
+            self._resume = now + plan.pause
+        # Where the controller wants a smaller batch, the last ones stay as if they had not been looked at.
+        places, chosen, lane = (
+            places[: plan.sizing.batch_size],
+            chosen.where(slice(plan.sizing.batch_size)),
+            plan.lane[: plan.sizing.batch_size],
+        )
         put_off = lane == Lane.LATER
         exhausted = put_off & (chosen.attempts >= self.backoff.max_retries)
         # Who stands behind one that comes again waits with it, and that is no attempt of its own.
@@ -199,6 +206,7 @@ class Admission:
         stays[places[taken | exhausted]] = False
         self._waiting = waiting.where(stays)
         return Admitted(
+            plan.sizing,
             chosen.ticket[taken],
             chosen.keys[taken],
             lane[taken],

@@ -78,7 +78,7 @@ class Outcome:
     keys: U64
     """Keys by executed transaction, shape (n, k)."""
     conflicted: NDArray[np.bool_]
-    """Which of them met another transaction of the batch on a key."""
+    """Which of them met another transaction of the batch on a key, and so had to wait for it or to be done again."""
     seconds: float
     """Wall time from the batch's beginning to its receipts."""
     cpu_seconds: float

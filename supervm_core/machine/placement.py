@@ -42,8 +42,8 @@ class Binding:
             os.sched_setaffinity(0, self.cores)
         except OSError as error:
             raise PlacementError(
-                f"shard {self.shard} cannot run on the cores of node {self.node}: {error.strerror}. The cores that this "
-                "process may use have changed since the plan was made; plan again"
+                f"shard {self.shard} cannot run on the cores of node {self.node}: {error.strerror}. The cores that "
+                "this process may use have changed since the plan was made; plan again"
             ) from error
         try:
             memory.prefer(self.node)

@@ -143,7 +143,7 @@ def test_whatever_is_seen_knobs_stay_in_their_limits_and_move_one_at_a_time(
 
 MANY = 6_000_000
 CALM, CONTENDED = Phase(MANY, 3e6, 0.02, 4), Phase(MANY, 3e6, 2.0, 4)
-CROWDED, SLOW = Phase(MANY, 3e6, 0.02, 1), Phase(300_000, 0.3e6, 0.02, 4)
+CROWDED, SLOW = Phase(MANY, 3e6, 0.02, 1), Phase(60_000, 0.3e6, 0.02, 4)
 SCARCE = Phase(MANY, 3e6, 4.0, 2)
 
 

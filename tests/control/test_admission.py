@@ -12,13 +12,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from supervm_core import reference
+from supervm_core.control.adaptive import Adaptive, Limits
 from supervm_core.control.admission import Admission, Reason
 from supervm_core.control.congestion import Backoff, Congestion
 from supervm_core.control.controller import Chain, Lane, Outcome, Plan, Sizing
+from supervm_core.control.prediction import Prediction
 from supervm_core.errors import BatchError
+from supervm_core.execution import sequential
 from supervm_core.state import State
-from supervm_core.transactions import Status
-from supervm_core.workloads import transfers
+from supervm_core.transactions import Batch, Kind, Status
+from supervm_core.workloads import mixed, transfers
+
+LIMITS = Limits(Sizing(1, 1, 16), Sizing(16, 4, 256))
 
 
 class Clock:
@@ -229,7 +234,7 @@ def test_a_storm_on_one_key_is_kept_to_its_seats_and_what_was_admitted_succeeds(
         if not found.tickets.size:
             continue
         rows = list(batch.transactions())
-        receipts = reference.execute(state, type(batch).of([rows[ticket] for ticket in found.tickets]))
+        receipts = reference.execute(state, Batch.of([rows[ticket] for ticket in found.tickets]))
         for ticket, status in zip(found.tickets.tolist(), receipts.status.tolist(), strict=True):
             assert status == Status.SUCCESS or int(batch.sender[ticket]) in gone
         if admission.controller.hot.size and len(shares) < 3:
@@ -239,3 +244,58 @@ def test_a_storm_on_one_key_is_kept_to_its_seats_and_what_was_admitted_succeeds(
         assert admission.refusals[Reason.CONGESTED] > 0
     assert shares
     assert max(shares) <= 0.35
+
+
+class Sizes:
+    """A controller that wants batches of another size than it is asked for."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def before(self, plan: Plan) -> Plan:
+        return dataclasses.replace(plan, sizing=Sizing(1, 1, self.size))
+
+    def after(self, outcome: Outcome) -> None:
+        pass
+
+
+def test_where_the_controller_wants_a_smaller_batch_the_last_ones_wait() -> None:
+    admission, _ = room(controller=Chain([PutOff(), Sizes(2)]), backoff=Backoff(max_retries=0))
+    admission.offer(range(4), [1, 2, 3, 4], [[1], [1], [1], [0]])
+    first = admission.admit(Sizing(1, 1, 10))
+    assert first.tickets.tolist() == [0, 1]
+    assert first.sizing == Sizing(1, 1, 2)
+    assert not first.refused.tickets.size, "who was not looked at is not refused either"
+    second = admission.admit(first.sizing)
+    assert (second.tickets.tolist(), second.refused.tickets.tolist()) == ([2], [3])
+
+
+@given(st.integers(0, 2**16))
+@settings(max_examples=8, deadline=None)
+def test_with_all_controllers_at_work_every_batch_equals_the_specification(seed: int) -> None:
+    choose, clock = Random(seed), Clock()
+    batch = mixed(2_000, accounts=60, slots=20, seed=seed, nonces="strict")
+    control = Chain([Adaptive(Sizing(4, 2, 64), LIMITS), Prediction(80), Congestion()])
+    admission = Admission(control, Backoff(max_retries=1), clock=clock, chance=choose)
+    keys = np.stack(
+        [batch.sender, batch.receiver, np.where(batch.kind == Kind.CALL, 60 + batch.arguments[:, 0], batch.receiver)], 1
+    )
+    admission.offer(range(2_000), batch.sender, keys)
+    state = State.with_accounts(60, balance=500, slots=20)
+    expected = state.copy()
+    rows, sizing, lanes, executed = list(batch.transactions()), Sizing(4, 2, 64), set(), 0
+    while len(admission):
+        found = admission.admit(sizing)
+        sizing = found.sizing
+        assert found.tickets.size <= sizing.batch_size
+        clock.now += choose.choice([0.001, 0.06])
+        admitted = Batch.of([rows[ticket] for ticket in found.tickets], batch.programs)
+        assert sequential.execute(state, admitted) == reference.execute(expected, admitted)
+        assert state == expected
+        lanes |= set(found.lane.tolist())
+        executed += len(admitted)
+        admission.after(
+            Outcome(sizing, found.keys, meeting(found.keys), 0.01, choose.choice([0.001, 0.02]), len(admission))
+        )
+    assert executed + admission.refusals.total() == 2_000
+    assert lanes > {Lane.FAST}, "no controller did anything"
