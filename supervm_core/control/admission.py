@@ -196,9 +196,10 @@ class Admission:
         )
         put_off = lane == Lane.LATER
         exhausted = put_off & (chosen.attempts >= self.backoff.max_retries)
-        # Who stands behind one that comes again waits with it, and that is no attempt of its own.
+        # Who stands behind one that comes again waits with it, and that is no attempt of its own. (Who has used up its
+        # attempts has nobody in front of it: it would not have been put off before.)
         behind = _behind(chosen.sender, put_off & ~exhausted)
-        again, exhausted, taken = put_off & ~exhausted & ~behind, exhausted & ~behind, ~put_off & ~behind
+        again, taken = put_off & ~exhausted & ~behind, ~put_off & ~behind
         waiting.due[places[again]] = now + self.backoff.delays(chosen.attempts[again], self._chance)
         waiting.attempts[places[again]] += 1
         self.retries += int(np.count_nonzero(again))

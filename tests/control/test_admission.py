@@ -53,9 +53,9 @@ class Whims:
 class Room(RuleBasedStateMachine):
     """Any sequence of offers and rounds, with a controller that does as it pleases."""
 
-    @initialize(choose=st.randoms(use_true_random=False), retries=st.integers(0, 3), room=st.integers(1, 30))
-    def begin(self, choose: Random, retries: int, room: int) -> None:
-        self.clock = Clock()
+    @initialize(seed=st.integers(0, 2**32), retries=st.integers(0, 3), room=st.integers(1, 30))
+    def begin(self, seed: int, retries: int, room: int) -> None:
+        self.clock, choose = Clock(), Random(seed)
         self.retries = retries
         self.admission = Admission(
             Whims(choose), Backoff(max_retries=retries), room=room, clock=self.clock, chance=choose
@@ -104,10 +104,14 @@ class Room(RuleBasedStateMachine):
         assert self.admission.retries == self.put_off
 
     @invariant()
-    def each_sender_keeps_its_order(self) -> None:
+    def nobody_overtakes_an_earlier_one_of_the_same_sender(self) -> None:
+        gone = {*getattr(self, "admitted", []), *getattr(self, "refused", [])}
         for person in range(4):
             own = [ticket for ticket in getattr(self, "admitted", []) if self.sender[ticket] == person]
             assert own == sorted(own)
+            waiting = [ticket for ticket, sender in getattr(self, "sender", {}).items() if sender == person]
+            first = min((ticket for ticket in waiting if ticket not in gone), default=float("inf"))
+            assert not own or own[-1] < first
 
     def teardown(self) -> None:
         """However it went, waiting long enough empties the room, and nobody is put off more often than allowed."""
@@ -169,6 +173,28 @@ def test_the_last_ones_are_refused_where_the_room_is_full() -> None:
     assert admission.offer([0, 1, 2], [0, 0, 0], [[1], [1], [1]]).tickets.tolist() == [2]
     assert admission.admit(Sizing(1, 1, 10)).tickets.tolist() == [0, 1]
     assert admission.offer([3], [0], [[1]]).tickets.tolist() == []
+
+
+class Rests:
+    """A controller that wants a pause after each batch."""
+
+    def before(self, plan: Plan) -> Plan:
+        return dataclasses.replace(plan, pause=0.02)
+
+    def after(self, outcome: Outcome) -> None:
+        pass
+
+
+def test_during_a_pause_nobody_is_admitted_and_nobody_loses_an_attempt() -> None:
+    admission, clock = room(controller=Rests(), backoff=Backoff())
+    admission.offer([0, 1], [0, 1], [[1], [2]])
+    assert admission.admit(Sizing(1, 1, 1)).tickets.tolist() == [0]
+    assert admission.next_due == admission.resumes == 0.02
+    clock.now = 0.019
+    resting = admission.admit(Sizing(1, 1, 1))
+    assert (resting.tickets.tolist(), resting.refused.tickets.tolist(), resting.retried) == ([], [], 0)
+    clock.now = 0.02
+    assert admission.admit(Sizing(1, 1, 1)).tickets.tolist() == [1]
 
 
 def test_it_says_when_it_pays_to_ask_again() -> None:

@@ -59,8 +59,8 @@ def test_a_key_is_forgotten_when_others_conflict() -> None:
 
 def test_a_transaction_that_names_a_key_twice_counts_once() -> None:
     control = Congestion()
-    # Each of the other keys is in four of a hundred transactions, less than it takes.
-    control.after(executed([[1, 1], [2, 2]] * 2 + [[100 + n // 4, 200 + n // 4] for n in range(96)], [True] * 100))
+    # Three of a hundred transactions are less than it takes, six would be enough.
+    control.after(executed([[1, 1], [2, 2]] * 3 + [[100 + n // 4, 200 + n // 4] for n in range(94)], [True] * 100))
     assert control.hot.size == 0
 
 

@@ -80,6 +80,16 @@ def test_a_key_that_cools_down_is_forgotten() -> None:
     assert predictor.probabilities([[1, 77]])[0] < 0.5
 
 
+def test_who_was_in_bad_company_is_not_suspected_alone() -> None:
+    """A sender whose payments to a hot account all conflicted can still pay others the fast way."""
+    predictor = Prediction(ACCOUNTS)
+    for keys in one_key(4):
+        predictor.after(outcome(keys))
+    keys = np.array([[500_000, 77]] * 200, np.uint64)
+    predictor.after(Outcome(SIZING, keys, np.ones(200, np.bool_), 1.0, 1.0, 0))
+    assert predictor.probabilities([[500_000, 77], [500_000, 900_000]]).round(1).tolist() == [1.0, 0.0]
+
+
 def test_nothing_is_routed_before_the_sample_is_full_and_the_hot_are_routed_after() -> None:
     predictor = Prediction(ACCOUNTS)
     plan = Plan.of(SIZING, [[1, 77], [2, 3]])
