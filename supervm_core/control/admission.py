@@ -146,9 +146,10 @@ class Admission:
         BatchError
             If the columns differ in length or tickets do not rise; nothing was offered.
         """
-        ticket = np.asarray(tickets, np.int64).ravel()
-        sender = np.asarray(senders, np.uint64).ravel()
-        rows = np.asarray(keys, np.uint64)
+        # Copies: the caller may use its arrays again while transactions wait.
+        ticket = np.array(tickets, np.int64).ravel()
+        sender = np.array(senders, np.uint64).ravel()
+        rows = np.array(keys, np.uint64)
         if rows.ndim != 2 or not ticket.size == sender.size == len(rows):
             raise BatchError(
                 f"{ticket.size} tickets, {sender.size} senders and keys of shape {rows.shape}; "
@@ -166,7 +167,7 @@ class Admission:
         self._last_ticket = int(ticket[-1])
         fits = max(self.room - len(self), 0)
         now = np.full(ticket.size, self._clock())
-        offered = _Waiting(ticket, sender, rows, np.zeros(ticket.size, np.int64), now, now)
+        offered = _Waiting(ticket, sender, rows, np.zeros(ticket.size, np.int64), now, now.copy())
         self._waiting = self._waiting.joined(offered.where(slice(fits)))
         return self._refuse(ticket[fits:], Reason.FULL)
 
@@ -241,7 +242,7 @@ class _Waiting(NamedTuple):
         return cls(whole, np.zeros(0, np.uint64), np.zeros((0, 1), np.uint64), whole.copy(), moment, moment.copy())
 
     def where(self, places: NDArray[np.int64] | NDArray[np.bool_] | slice) -> _Waiting:
-        return _Waiting._make(column[places].copy() for column in self)
+        return _Waiting._make(column[places] for column in self)
 
     def joined(self, later: _Waiting) -> _Waiting:
         if not self.ticket.size:

@@ -122,25 +122,14 @@ class Prediction:
     def after(self, outcome: Outcome) -> None:
         """Score what was expected of a batch, then learn from it."""
         met = outcome.conflicted
-        if self.seen >= SAMPLE:
-            expected = self.probabilities(outcome.keys) > self.threshold
-            self.score += Score(
-                hits=int(np.count_nonzero(expected & met)),
-                false_alarms=int(np.count_nonzero(expected & ~met)),
-                missed=int(np.count_nonzero(~expected & met)),
-                clear=int(np.count_nonzero(~expected & ~met)),
-            )
-        self.seen += met.size
-        self._since_halving += met.size
-        if self._since_halving >= HORIZON:
-            self._counted /= 2
-            self._blamed /= 2
-            self._since_halving = 0
         places = self._places(outcome.keys)
         suspicion = self._suspicion(places)
-        blamed = (suspicion == suspicion.max(axis=1, keepdims=True, initial=0.0)) & met[:, np.newaxis]
+        highest = suspicion.max(axis=0, initial=0.0)
+        if self.seen >= SAMPLE:
+            self.score += _score(highest > self.threshold, met)
+        self._forget(met.size)
         np.add.at(self._counted, places, 1.0)
-        np.add.at(self._blamed, places[blamed], 1.0)
+        np.add.at(self._blamed, places[(suspicion == highest) & met], 1.0)
 
     def probabilities(self, keys: ArrayLike) -> NDArray[np.float64]:
         """Return how probable a conflict is, by transaction.
@@ -151,8 +140,17 @@ class Prediction:
             Keys below the key space; whatever is above is taken for the highest.
         """
         suspicion = self._suspicion(self._places(np.asarray(keys, np.uint64)))
-        highest: NDArray[np.float64] = suspicion.max(axis=1, initial=0.0)
+        highest: NDArray[np.float64] = suspicion.max(axis=0, initial=0.0)
         return highest
+
+    def _forget(self, transactions: int) -> None:
+        """Count transactions, and halve what is known when there were many."""
+        self.seen += transactions
+        self._since_halving += transactions
+        if self._since_halving >= HORIZON:
+            self._counted /= 2
+            self._blamed /= 2
+            self._since_halving = 0
 
     def _suspicion(self, places: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return how much speaks against each key, from 0 to 1."""
@@ -160,9 +158,15 @@ class Prediction:
         return against
 
     def _places(self, keys: U64) -> NDArray[np.int64]:
-        """Return the table's place of each key: its leading bits."""
-        prefix: U64 = np.minimum(keys >> self._shift, np.uint64(2**PREFIX_BITS - 1))
-        return prefix.astype(np.int64)
+        """Return the table's place of each key, its leading bits; by key and then by transaction, shape (k, n)."""
+        prefix: U64 = np.minimum(keys.T >> self._shift, np.uint64(2**PREFIX_BITS - 1))
+        return np.ascontiguousarray(prefix).astype(np.int64)
+
+
+def _score(expected: NDArray[np.bool_], met: NDArray[np.bool_]) -> Score:
+    right = int(np.count_nonzero(expected & met))
+    alarms, conflicts = int(np.count_nonzero(expected)), int(np.count_nonzero(met))
+    return Score(right, alarms - right, conflicts - right, met.size - alarms - conflicts + right)
 
 
 def meets(keys: ArrayLike) -> NDArray[np.bool_]:

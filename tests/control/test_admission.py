@@ -175,6 +175,16 @@ def test_the_last_ones_are_refused_where_the_room_is_full() -> None:
     assert admission.offer([3], [0], [[1]]).tickets.tolist() == []
 
 
+def test_the_caller_may_use_its_arrays_again_while_transactions_wait() -> None:
+    admission, _ = room(controller=Chain([]), backoff=Backoff())
+    tickets, senders, keys = np.array([3, 4]), np.array([1, 2], np.uint64), np.array([[7, 8], [9, 10]], np.uint64)
+    admission.offer(tickets, senders, keys)
+    tickets[:], senders[:], keys[:] = 0, 0, 0
+    admitted = admission.admit(Sizing(1, 1, 10))
+    assert admitted.tickets.tolist() == [3, 4]
+    assert admitted.keys.tolist() == [[7, 8], [9, 10]]
+
+
 class Rests:
     """A controller that wants a pause after each batch."""
 
