@@ -34,6 +34,14 @@ class ProgramError(SuperVMError, ValueError):
         self.line = line
 
 
+class UnknownNameError(SuperVMError, LookupError):
+    """A name (of an executor or a workload) that nothing answers to. Choose one of those that the message lists."""
+
+
+class MissingDependencyError(SuperVMError, ImportError):
+    """A package that this feature needs is not installed. Run the command that the message gives; nothing is lost."""
+
+
 class TelemetryError(SuperVMError, ValueError):
     """A measurement that cannot be one (a negative time, an array that does not fit). It was not counted."""
 
@@ -48,11 +56,3 @@ class PlacementError(SuperVMError, OSError):
 
 class StalledError(SuperVMError, RuntimeError):
     """Workers have stopped getting on. The one error after which a state may be half changed: go back to a copy."""
-
-
-class UnknownNameError(SuperVMError, LookupError):
-    """A name (of an executor or a workload) that nothing answers to. Choose one of those that the message lists."""
-
-
-class MissingDependencyError(SuperVMError, ImportError):
-    """A package that this feature needs is not installed. Run the command that the message gives; nothing is lost."""
