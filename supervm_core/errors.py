@@ -2,7 +2,7 @@
 
 A transaction that fails is not an exception: its receipt says why, and the batch goes on. What stands here is raised
 before anything was executed, about input that cannot be a batch, a state or a program, or about a machine that lacks
-something. No exception below leaves a state half changed.
+something. No exception below leaves a state half changed, except the one that says so.
 """
 
 from __future__ import annotations
@@ -40,3 +40,19 @@ class UnknownNameError(SuperVMError, LookupError):
 
 class MissingDependencyError(SuperVMError, ImportError):
     """A package that this feature needs is not installed. Run the command that the message gives; nothing is lost."""
+
+
+class TelemetryError(SuperVMError, ValueError):
+    """A measurement that cannot be one (a negative time, an array that does not fit). It was not counted."""
+
+
+class SettingError(SuperVMError, ValueError):
+    """A setting or an environment variable outside its range. Nothing was started; the message names the range."""
+
+
+class PlacementError(SuperVMError, OSError):
+    """Cores or memory could not be bound as planned. Work goes on where the system puts it, maybe slower."""
+
+
+class StalledError(SuperVMError, RuntimeError):
+    """Workers have stopped getting on. The one error after which a state may be half changed: go back to a copy."""

@@ -1,0 +1,1 @@
+"""Tests of `supervm_core.telemetry`."""
