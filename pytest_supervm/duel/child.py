@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import hashlib
 import inspect
 import os
+import random
 import resource
 import signal
 import sys
@@ -78,6 +80,16 @@ OVER = 64
 """Exit status of a child that has done its work. It is none of pytest's, which then sums nothing up: that can take
 seconds, where plugins load what they need for their part."""
 
+SMALL_SIZES = range(0, 512 - 33, 16)
+"""Lengths of bytes, which take 33 more, that together are one of each size class of the interpreter's own allocator,
+but for the two smallest: those of plain objects and of integers."""
+
+MOST_OF_A_SIZE = 512
+"""So many small objects fill a pool of that allocator, or several: where in it the next one lies is any place."""
+
+LARGER = (600, 1 << 16)
+"""Bytes of a block that the C library's allocator takes from its heap, and does not map by itself."""
+
 PR_SET_PDEATHSIG = 1
 """Option of prctl (man 2 prctl): the signal that this process gets when its parent dies."""
 
@@ -97,7 +109,34 @@ def main(reading: int, writing: int) -> None:
     pytest_supervm.__doc__ = "PYTEST_DONT_REWRITE"  # else pytest warns that it came too late for that
     channel = Channel(reading, writing, Command)
     brief = channel.receive()
-    sys.exit(pytest.main(brief.args, plugins=[Child(channel, brief)]))
+    held = shaken()
+    status = pytest.main(brief.args, plugins=[Child(channel, brief)])
+    del held
+    sys.exit(status)
+
+
+def shaken() -> list[object]:
+    """Let chance decide where the next objects lie, and return what must be held for it.
+
+    The allocator is deterministic: each launch of a side lays its objects out alike, to the byte within a page, and the
+    other side, whose path has a folder more, lays out some of them otherwise. That was worth two percent to a loop over
+    integers, in all launches alike: their spread does not show it, and equal code was called slower beyond doubt. Where
+    it is drawn anew for every launch and case, layout is a part of the launch's luck, which is averaged, and which the
+    interval knows (C. Curtsinger and E. D. Berger, "Stabilizer: statistically sound performance evaluation", ASPLOS
+    2013).
+
+    For each size of small objects, some are made and half of them freed in any order; and one larger block shifts what
+    the C library hands out.
+    """
+    lot = random.SystemRandom()
+    held: list[object] = [bytearray(lot.randrange(*LARGER))]
+    makers: list[Callable[[], object]] = [object, functools.partial(lot.getrandbits, 40)]
+    makers += (functools.partial(bytes, size) for size in SMALL_SIZES)
+    for make in makers:
+        made = [make() for _ in range(lot.randrange(MOST_OF_A_SIZE))]
+        lot.shuffle(made)
+        held += made[len(made) // 2 :]
+    return held
 
 
 class Child:
@@ -209,6 +248,7 @@ class Contender(Instrument):
 
     def _time(self, call: blocks.Work, setup: blocks.Work | None, progress: blocks.Progress) -> blocks.Timings:
         del progress  # the parent knows it better
+        held = shaken()
         with resources.settled_heap() as collector, _affinity() as pin:
             cpu, wall, delay = clock.cpu(), clock.wall(), resources.run_delay() or 0
             pace = blocks.calibrate(call, setup, self._block, 4 * self._block)
@@ -228,6 +268,7 @@ class Contender(Instrument):
                 timings.calls = command.calls  # each block is booked as that many, however many it made
             if not timings.wall:
                 blocks.timed_block(call, setup, timings)()
+        del held
         self._describe(timings, collector)
         return timings
 
@@ -240,6 +281,7 @@ class Contender(Instrument):
         cpu: list[int] = []
         play = blocks.timed_round(prepare, calls, wall, cpu)
         turns, together = 1, count
+        held = shaken()
         with resources.settled_heap() as collector, _affinity() as pin:
             self._say(Ready(0, 0, count))
             command = self._hear()
@@ -252,6 +294,7 @@ class Contender(Instrument):
                     self._say(_timed(lambda: [play() for _ in range(together)], wall, cpu))
             for _ in range(count - len(wall)):
                 play()
+        del held
         timings = blocks.grouped(wall, cpu, calls=calls, together=together, count=turns)
         self._describe(timings, collector)
         return timings
