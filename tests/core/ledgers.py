@@ -13,6 +13,7 @@ from random import Random
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from supervm_core.access import AccessList, AccessLists
 from supervm_core.columns import UINT64_MAX
 from supervm_core.programs import (
     ARGUMENTS,
@@ -26,7 +27,7 @@ from supervm_core.programs import (
     Program,
 )
 from supervm_core.state import State
-from supervm_core.transactions import ANY_NONCE, LAST_NONCE, Batch, Kind, Transaction
+from supervm_core.transactions import ANY_NONCE, LAST_NONCE, NO_ACCESS_LIST, Batch, Kind, Transaction
 
 SEARCH = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=150
@@ -87,9 +88,18 @@ def program(choose: Random) -> Program:
     return choose.choice([ENDLESS, TOO_LONG, Program([])])
 
 
+def access_list(choose: Random) -> AccessList:
+    """Most of the few accounts and slots that there are, and some that there are not."""
+    return AccessList(
+        tuple(choose.sample(range(6), choose.randint(0, 6))),
+        tuple(choose.sample(range(12), choose.randint(0, 12))) + ((word(choose),) if rarely(choose) else ()),
+    )
+
+
 def batch(choose: Random, state: State, size: int) -> Batch:
     """Transactions that mostly fit `state`: existing accounts, existing programs, the right nonce."""
     programs = [program(choose) for _ in range(choose.randint(1, 3))]
+    lists = [access_list(choose) for _ in range(choose.randint(0, 3))]
     following = dict(enumerate(state.nonces.tolist()))
 
     def account() -> int:
@@ -123,9 +133,14 @@ def batch(choose: Random, state: State, size: int) -> Batch:
                 if rarely(choose)
                 else choose.choice([200, choose.randint(0, 60)]),
                 arguments=tuple(word(choose) for _ in range(ARGUMENTS)),
+                access=NO_ACCESS_LIST
+                if choose.randint(0, 1)
+                else len(lists)
+                if rarely(choose)
+                else choose.randint(0, max(len(lists) - 1, 0)),
             )
         )
-    return Batch.of(rows, programs)
+    return Batch.of(rows, programs, AccessLists.of(lists))
 
 
 def ledger(choose: Random, size: int) -> tuple[State, Batch]:
