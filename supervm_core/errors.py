@@ -34,6 +34,20 @@ class ProgramError(SuperVMError, ValueError):
         self.line = line
 
 
+class WireError(SuperVMError, ValueError):
+    """Bytes, or addresses, that cannot be read as what they should be. Nothing was built; the message says where.
+
+    Attributes
+    ----------
+    record : int or None
+        The record at fault, counted from 0; None where the fault lies in no record.
+    """
+
+    def __init__(self, message: str, *, record: int | None = None) -> None:
+        super().__init__(message)
+        self.record = record
+
+
 class UnknownNameError(SuperVMError, LookupError):
     """A name (of an executor or a workload) that nothing answers to. Choose one of those that the message lists."""
 
