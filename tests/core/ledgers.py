@@ -153,3 +153,61 @@ def ledger(choose: Random, size: int) -> tuple[State, Batch]:
 def ledgers(draw: st.DrawFn) -> tuple[State, Batch]:
     """As hypothesis chooses: a state and a batch of at most eight transactions."""
     return ledger(draw(st.randoms(use_true_random=False)), draw(st.integers(1, 8)))
+
+
+AREA = 4
+"""Accounts and slots that one area of `areas` has."""
+
+
+def areas(choose: Random, size: int, shared: float) -> tuple[State, Batch]:
+    """Calls and others that each keep to an area of the ledger, most of the same program.
+
+    Parameters
+    ----------
+    shared : float
+        Share of the transactions that go to one of three areas; every other has an area of its own. From 0, where no
+        two transactions have anything in common, to 1, where nearly all have.
+    """
+    before = State(
+        [0 if rarely(choose) else choose.choice([word(choose), 50]) for _ in range(AREA * size)],
+        [choose.choice([LAST_NONCE, ANY_NONCE]) if rarely(choose) else 0 for _ in range(AREA * size)],
+        storage=[word(choose) for _ in range(AREA * size)],
+    )
+    programs = [_local_program(choose), _local_program(choose)]
+    undeclared = choose.choice([0, 0, 0.2])
+    following: dict[int, int] = {}
+    rows = []
+    for place in range(size):
+        area = choose.randint(0, 2) if choose.random() < shared else place
+        sender, receiver, *others = (AREA * area + choose.randint(0, AREA - 1) for _ in range(5))
+        nonce = ANY_NONCE
+        if choose.randint(0, 1):
+            nonce = following.get(sender, int(before.nonces[sender])) + rarely(choose)
+            nonce = min(nonce, LAST_NONCE)
+            following[sender] = nonce + 1
+        rows.append(
+            Transaction(
+                kind=Kind.CALL if choose.randint(0, 9) else choose.choice([*Kind, 200]),
+                sender=len(before.balances) if rarely(choose) else sender,
+                receiver=receiver,
+                amount=word(choose) if rarely(choose) else choose.randint(0, 5),
+                nonce=nonce,
+                program=choose.choice([0] * 6 + [1, 2]),
+                gas_limit=MAXIMUM_GAS + 1 if rarely(choose) else choose.choice([400, 400, choose.randint(0, 90)]),
+                arguments=(*others, word(choose)),
+                access=NO_ACCESS_LIST
+                if choose.random() < undeclared
+                else size + choose.randint(0, 1)
+                if rarely(choose)
+                else area,
+            )
+        )
+    own = [tuple(range(AREA * area, AREA * area + AREA)) for area in range(size)]
+    return before, Batch.of(rows, programs, AccessLists.of([AccessList(each, each) for each in own] + [AccessList()]))
+
+
+def _local_program(choose: Random) -> Program:
+    """Begins by loading the arguments, so that what follows often finds an account or slot of the area."""
+    arguments = [Instruction(Op.ARGUMENT, register, immediate=register) for register in range(ARGUMENTS)]
+    length = ARGUMENTS + choose.randint(0, choose.choice([4, 14]))
+    return Program([*arguments, *(instruction(choose, length) for _ in range(length - ARGUMENTS))])
