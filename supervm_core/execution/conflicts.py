@@ -11,9 +11,9 @@ pair to exchange. All touching counts as writing, which can only forbid more. Wh
 and receiver, and for a call its access list if it declares one, else its program's footprint; a call with neither gets
 a level of its own, after everything before it and before everything after it.
 
-How a level is found without looking at pairs: for each account and slot the table holds the level of the last
-transaction that touched it. Levels go on counting from window to window, so that what an earlier window left in the
-tables is lower than any level of this one and nothing has to be cleared.
+How a level is found without looking at pairs: for each account, and behind them for each slot, a table holds the level
+of the last transaction that touched it. Levels go on counting from window to window, so that what an earlier window
+left in the table is lower than any level of this one and nothing has to be cleared.
 
 Only broad levels are worth the sorting. From the first narrow one on (at the latest after `MOST_LEVELS`) the
 transactions stay in batch order, which respects every dependency by itself. Within a level, calls of the same program
@@ -38,8 +38,14 @@ MOST_CLASSES = 32
 NARROW = 256
 """A level with fewer transactions is not worth its blocks: two threads would get one each."""
 
+MOST_PLACES = 64
+"""Places of a footprint or list that are looked up; a call with more waits alone, as if it named none."""
+
+TOGETHER = 32
+"""Transactions whose places are asked for before the first of them is looked at: as many as memory serves at once."""
+
 HIGHEST_LEVEL = 2**32 - 1
-"""What the tables can hold; they are cleared before a window could reach it."""
+"""What the table can hold; it is cleared before a window could reach it."""
 
 
 def _build() -> Any:
@@ -48,11 +54,11 @@ def _build() -> Any:
     CALL, NO_LIST = np.uint8(Kind.CALL), uint64(NO_ACCESS_LIST)
     CONSTANT, ARGUMENT, SENDER = map(np.uint8, (Source.CONSTANT, Source.ARGUMENT, Source.SENDER))
     LEVELS, CLASSES, LEAST_WIDTH = uint64(MOST_LEVELS), uint64(MOST_CLASSES), uint64(NARROW)
-    AHEAD = uint64(16)
+    BLOCK, MOST = uint64(TOGETHER), uint64(MOST_PLACES)
 
     def kernel(
-        account_level: U32,
-        slot_level: U32,
+        last_level: U32,
+        accounts_and_slots: U64,
         floor: U64,
         start: U64,
         kind: U8,
@@ -72,103 +78,104 @@ def _build() -> Any:
         order: U32,
         ends: U64,
     ) -> None:
-        accounts = uint64(account_level.size)
-        slots = uint64(slot_level.size)
+        accounts = accounts_and_slots[0]
+        slots = accounts_and_slots[1]
         programs = uint64(known.size)
         lists = uint64(bounds.size) // TWO
         total = uint64(order.size)
         base = floor[0]
         least = base
         highest = base
-        offset = start[0]
         counts = np.zeros(LEVELS * CLASSES, np.uint64)
+        keys = np.empty(BLOCK * (MOST + TWO), np.uint64)
+        key_bounds = np.zeros(BLOCK + ONE, np.uint64)
+        alone = np.zeros(BLOCK, np.uint8)
 
-        for turn in range(total):
-            t = offset + turn
-            later = min(t + AHEAD, offset + total - ONE)
-            prefetch(account_level, uint64(sender[later]))
-            prefetch(account_level, uint64(receiver[later]))
-            source = uint64(sender[t])
-            target = uint64(receiver[t])
-            level = least
-            if source < accounts:
-                level = max(level, uint64(account_level[source]))
-            if target < accounts:
-                level = max(level, uint64(account_level[target]))
-
-            first = ZERO
-            last = ZERO
-            middle = ZERO
-            declares = False
-            alone = False
-            sort = ZERO
-            if kind[t] == CALL:
-                place = uint64(program[t])
-                declared = uint64(access[t])
-                if place + ONE < CLASSES:
-                    sort = place + ONE
-                if declared != NO_LIST:
-                    declares = True
-                    if declared < lists:
+        block = ZERO
+        while block < total:
+            # First collect a few transactions' keys and ask for their levels, then look at them.
+            size = min(BLOCK, total - block)
+            filled = ZERO
+            for lane in range(size):
+                t = start[0] + block + lane
+                source = uint64(sender[t])
+                target = uint64(receiver[t])
+                alone[lane] = 0
+                if source < accounts:
+                    keys[filled] = source
+                    filled += ONE
+                    prefetch(last_level, source)
+                if target < accounts:
+                    keys[filled] = target
+                    filled += ONE
+                    prefetch(last_level, target)
+                sort = ZERO
+                if kind[t] == CALL:
+                    place = uint64(program[t])
+                    declared = uint64(access[t])
+                    if place + ONE < CLASSES:
+                        sort = place + ONE
+                    if declared != NO_LIST and declared < lists:
                         first = bounds[TWO * declared]
                         middle = bounds[TWO * declared + ONE]
                         last = bounds[TWO * declared + TWO]
-                elif place < programs:
-                    if known[place] == 0:
-                        alone = True
-                    first = touch_bounds[place]
-                    last = touch_bounds[place + ONE]
+                        if last - first > MOST:
+                            alone[lane] = 1
+                            last = first
+                        for each in range(first, last):
+                            key = places[each]
+                            if each < middle:
+                                if key >= accounts:
+                                    continue
+                            else:
+                                if key >= slots:
+                                    continue
+                                key += accounts
+                            keys[filled] = key
+                            filled += ONE
+                            prefetch(last_level, key)
+                    elif declared == NO_LIST and place < programs:
+                        first = touch_bounds[place]
+                        last = touch_bounds[place + ONE]
+                        if known[place] == 0 or last - first > MOST:
+                            alone[lane] = 1
+                            last = first
+                        for each in range(first, last):
+                            origin = touch_source[each]
+                            key = touch_value[each]
+                            if origin == ARGUMENT:
+                                key = arguments[t, key]
+                            elif origin != CONSTANT:
+                                key = source if origin == SENDER else target
+                            if touch_is_slot[each] == 0:
+                                if key >= accounts:
+                                    continue
+                            else:
+                                if key >= slots:
+                                    continue
+                                key += accounts
+                            keys[filled] = key
+                            filled += ONE
+                            prefetch(last_level, key)
+                levels[block + lane] = uint32(sort)
+                key_bounds[lane + ONE] = filled
 
-            # Twice over the same places: first to find the level, then to set it.
-            for each in range(first, last):
-                if declares:
-                    key = places[each]
-                    is_slot = each >= middle
-                else:
-                    origin = touch_source[each]
-                    is_slot = touch_is_slot[each] != 0
-                    key = touch_value[each]
-                    if origin == ARGUMENT:
-                        key = arguments[t, key]
-                    elif origin != CONSTANT:
-                        key = source if origin == SENDER else target
-                if is_slot:
-                    if key < slots:
-                        level = max(level, uint64(slot_level[key]))
-                elif key < accounts:
-                    level = max(level, uint64(account_level[key]))
-            if alone:
-                level = highest
-            level += ONE
-            for each in range(first, last):
-                if declares:
-                    key = places[each]
-                    is_slot = each >= middle
-                else:
-                    origin = touch_source[each]
-                    is_slot = touch_is_slot[each] != 0
-                    key = touch_value[each]
-                    if origin == ARGUMENT:
-                        key = arguments[t, key]
-                    elif origin != CONSTANT:
-                        key = source if origin == SENDER else target
-                if is_slot:
-                    if key < slots:
-                        slot_level[key] = uint32(level)
-                elif key < accounts:
-                    account_level[key] = uint32(level)
-            if source < accounts:
-                account_level[source] = uint32(level)
-            if target < accounts:
-                account_level[target] = uint32(level)
-            highest = max(highest, level)
-            if alone:
-                least = level
-
-            above = min(level - base - ONE, LEVELS)
-            levels[turn] = uint32(above * CLASSES + sort)
-            if above < LEVELS:
-                counts[above * CLASSES + sort] += ONE
+            for lane in range(size):
+                level = least
+                for each in range(key_bounds[lane], key_bounds[lane + ONE]):
+                    level = max(level, uint64(last_level[keys[each]]))
+                if alone[lane] != 0:
+                    level = highest
+                    least = highest + ONE
+                level += ONE
+                for each in range(key_bounds[lane], key_bounds[lane + ONE]):
+                    last_level[keys[each]] = uint32(level)
+                highest = max(highest, level)
+                cell = min(level - base - ONE, LEVELS) * CLASSES + uint64(levels[block + lane])
+                levels[block + lane] = uint32(cell)
+                if cell < LEVELS * CLASSES:
+                    counts[cell] += ONE
+            block += size
         floor[0] = highest
 
         # The broad levels, each as long as it is broad; then everything else.
@@ -176,13 +183,13 @@ def _build() -> Any:
         filled = ZERO
         while broad < LEVELS:
             width = ZERO
-            for sort in range(CLASSES):
-                width += counts[broad * CLASSES + sort]
+            for each in range(CLASSES):
+                width += counts[broad * CLASSES + each]
             if width < LEAST_WIDTH:
                 break
-            for sort in range(CLASSES):
-                size = counts[broad * CLASSES + sort]
-                counts[broad * CLASSES + sort] = filled
+            for each in range(CLASSES):
+                size = counts[broad * CLASSES + each]
+                counts[broad * CLASSES + each] = filled
                 filled += size
             ends[broad] = filled
             broad += ONE
@@ -190,13 +197,13 @@ def _build() -> Any:
         for turn in range(total):
             cell = uint64(levels[turn])
             if cell < broad * CLASSES:
-                order[counts[cell]] = uint32(offset + turn)
+                order[counts[cell]] = uint32(start[0] + turn)
                 counts[cell] += ONE
             else:
-                order[filled] = uint32(offset + turn)
+                order[filled] = uint32(start[0] + turn)
                 filled += ONE
 
-    tables = [writes("uint32"), writes("uint32"), writes("uint64"), reads("uint64")]
+    tables = [writes("uint32"), reads("uint64"), writes("uint64"), reads("uint64")]
     transactions = [
         reads("uint8"), reads("uint32"), reads("uint32"), reads("uint32"), reads("uint64", dimensions=2),
         reads("uint32"), reads("uint64"), reads("uint64"),

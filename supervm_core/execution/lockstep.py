@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from supervm_core.columns import U8, U32, U64
-from supervm_core.execution.compiling import compiled, reads, writes
+from supervm_core.execution.compiling import compiled, prefetch, reads, writes
 from supervm_core.programs import MAXIMUM_GAS, REGISTERS, Op
 from supervm_core.transactions import ANY_NONCE, NO_ACCESS_LIST, Kind, Status
 
@@ -119,6 +119,10 @@ def _build() -> Any:
                 t = uint64(order[beyond])
                 if kind[t] != CALL or uint64(program[t]) != place:
                     break
+                prefetch(balances, uint64(sender[t]))
+                prefetch(balances, uint64(receiver[t]))
+                if nonce[t] != ANY:
+                    prefetch(nonces, uint64(sender[t]))
                 beyond += ONE
             if beyond - turn < FEWEST:
                 while turn < beyond:

@@ -54,9 +54,10 @@ class OrderedPath:
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = workers.cores() if threads is None else threads
-        self._account_level = np.zeros(0, np.uint32)
-        self._slot_level = np.zeros(0, np.uint32)
+        self._last_level = np.zeros(0, np.uint32)
+        self._accounts_and_slots = np.zeros(2, np.uint64)
         self._floor = np.zeros(2, np.uint64)
+        self._order, self._levels = np.empty((2, WINDOW), np.uint32)
 
     def execute(self, state: State, batch: Batch) -> Receipts:
         """Apply a batch to a state, as `supervm_core.reference.execute` does."""
@@ -89,15 +90,15 @@ class OrderedPath:
         """The window in order of dependency, and where its broad levels end."""
         if int(self._floor[0]) + (end - start) >= HIGHEST_LEVEL:
             self._clear()
-        order = np.empty(end - start, np.uint32)
+        order = self._order[: end - start]
         ends = np.empty(MOST_LEVELS, np.uint64)
         lists = batch.lists
         sort_by_level(
-            self._account_level, self._slot_level, self._floor, np.array([start], np.uint64),
+            self._last_level, self._accounts_and_slots, self._floor, np.array([start], np.uint64),
             batch.kind, batch.sender, batch.receiver, batch.program, batch.arguments, batch.access,
             lists.bounds, lists.places,
             footprints.known, footprints.bounds, footprints.is_slot, footprints.source, footprints.value,
-            np.empty_like(order), order, ends,
+            self._levels[: end - start], order, ends,
         )  # fmt: skip
         return order, ends[: int(self._floor[1])].tolist()
 
@@ -111,15 +112,14 @@ class OrderedPath:
             _execute_in_order(state, columns, receipts, order)
 
     def _make_room(self, state: State) -> None:
-        """Have a table entry for each account and slot."""
-        if self._account_level.size < state.accounts or self._slot_level.size < state.slots:
-            self._account_level = np.zeros(state.accounts, np.uint32)
-            self._slot_level = np.zeros(state.slots, np.uint32)
-            self._clear()
+        """Have a place in the table for each account and slot."""
+        if self._accounts_and_slots.tolist() != [state.accounts, state.slots]:
+            self._last_level = np.zeros(state.accounts + state.slots, np.uint32)
+            self._accounts_and_slots[:] = state.accounts, state.slots
+            self._floor[:] = 0
 
     def _clear(self) -> None:
-        self._account_level[:] = 0
-        self._slot_level[:] = 0
+        self._last_level[:] = 0
         self._floor[:] = 0
 
 
