@@ -211,3 +211,35 @@ def _local_program(choose: Random) -> Program:
     arguments = [Instruction(Op.ARGUMENT, register, immediate=register) for register in range(ARGUMENTS)]
     length = ARGUMENTS + choose.randint(0, choose.choice([4, 14]))
     return Program([*arguments, *(instruction(choose, length) for _ in range(length - ARGUMENTS))])
+
+
+def payments(choose: Random, size: int, accounts: int, edge: float) -> tuple[State, Batch]:
+    """Everything but calls. `edge` is the share of balances and amounts that may lie anywhere in 64 bits."""
+
+    def number(limit: int) -> int:
+        return word(choose) if choose.random() < edge else choose.randint(0, limit)
+
+    before = State(
+        [number(60) for _ in range(accounts)],
+        [choose.choice([LAST_NONCE, ANY_NONCE]) if rarely(choose) else choose.randint(0, 2) for _ in range(accounts)],
+    )
+    following = dict(enumerate(before.nonces.tolist()))
+    rows = []
+    for _ in range(size):
+        sender = accounts if rarely(choose) else choose.randint(0, accounts - 1)
+        nonce = ANY_NONCE
+        if choose.randint(0, 1) and sender < accounts:
+            nonce = choose.choice([0, LAST_NONCE]) if rarely(choose) else following[sender]
+            following[sender] = min(following[sender] + (nonce == following[sender]), ANY_NONCE)
+        rows.append(
+            Transaction(
+                kind=choose.randint(4, 255)
+                if rarely(choose)
+                else choose.choice([Kind.TRANSFER] * 4 + [Kind.MINT, Kind.BURN]),
+                sender=sender,
+                receiver=2**32 - 1 if rarely(choose) else choose.randint(0, accounts - 1),
+                amount=number(choose.choice([3, 30])),
+                nonce=nonce,
+            )
+        )
+    return before, Batch.of(rows)
