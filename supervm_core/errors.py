@@ -48,8 +48,12 @@ class WireError(SuperVMError, ValueError):
         self.record = record
 
 
+class FeatureError(SuperVMError, ValueError):
+    """A feature's setting has no meaning. Nothing was built; the message names the setting and what it may be."""
+
+
 class UnknownNameError(SuperVMError, LookupError):
-    """A name (of an executor or a workload) that nothing answers to. Choose one of those that the message lists."""
+    """A name (of an executor, workload or feature) that nothing answers to. Choose one that the message lists."""
 
 
 class MissingDependencyError(SuperVMError, ImportError):

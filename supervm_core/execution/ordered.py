@@ -2,15 +2,15 @@
 
 A batch is taken in windows. Of each window `conflicts` finds the broad levels, sets of transactions that touch nothing
 in common; a level is shared out among threads, and each of them runs its calls in lockstep (`lockstep`) and whatever
-that leaves one by one (`sequential.kernel_in_order`). The rest of the window, which is not broad enough, is executed in
+that leaves one by one (`execute_in_order`). The rest of the window, which is not broad enough, is executed in
 batch order by one thread.
 
 Why it is exact. The order in which things happen differs from the batch's only between transactions that touch nothing
 in common; each of the three kernels says why it keeps to that. Levels end before the next begins.
 
-Where it pays. An interpreted call costs far more than to find out whom it conflicts with, a transfer does not: a batch
-without enough calls is executed sequentially, and so is a window whose first part shows that nearly everything in it
-waits for something else.
+Where it pays. An interpreted call costs far more than to find out whom it conflicts with, a transfer does not: `router`
+sends only batches with enough calls here. A window whose first part shows that nearly everything in it waits for
+something else is executed sequentially.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from supervm_core.execution.conflicts import HIGHEST_LEVEL, MOST_LEVELS, NARROW,
 from supervm_core.execution.footprints import Footprints
 from supervm_core.execution.lockstep import LANES, run_in_lockstep
 from supervm_core.state import State
-from supervm_core.transactions import Batch, Kind, Receipts
+from supervm_core.transactions import Batch, Receipts
 
 WINDOW = 65_536
 """Transactions whose levels are found together: many, because threads wait for each other once a level."""
@@ -36,11 +36,10 @@ WINDOW = 65_536
 SAMPLE = 2_048
 """Transactions that speak for a window: a thirtieth of it, and several times the width of a broad level."""
 
-CALLS_THAT_PAY = 8
-"""One call in so many transactions is enough to look for levels; with fewer, transfers would pay for nothing."""
-
 TASK = 4 * LANES
 """Fewer transactions of a level than this are not worth a thread."""
+
+execute_in_order = sequential.build(in_order=True)
 
 
 class OrderedPath:
@@ -61,7 +60,7 @@ class OrderedPath:
 
     def execute(self, state: State, batch: Batch) -> Receipts:
         """Apply a batch to a state, as `supervm_core.reference.execute` does."""
-        if len(batch) < NARROW or not _has_calls(batch):
+        if len(batch) < NARROW:
             return sequential.execute(state, batch)
         receipts = Receipts(status=np.empty(len(batch), np.uint8), gas_used=np.empty(len(batch), np.uint64))
         self._make_room(state)
@@ -123,10 +122,6 @@ class OrderedPath:
         self._floor[:] = 0
 
 
-def _has_calls(batch: Batch) -> bool:
-    return CALLS_THAT_PAY * int(np.count_nonzero(batch.kind == Kind.CALL)) >= len(batch)
-
-
 def _execute_level(state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts, order: U32) -> None:
     left = np.empty_like(order)
     left_count = np.zeros(1, np.uint64)
@@ -138,6 +133,4 @@ def _execute_level(state: State, columns: tuple[NDArray[Any], ...], receipts: Re
 
 
 def _execute_in_order(state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts, order: U32) -> None:
-    sequential.kernel_in_order(
-        state.balances, state.nonces, state.storage, order, *columns, receipts.status, receipts.gas_used
-    )
+    execute_in_order(state.balances, state.nonces, state.storage, order, *columns, receipts.status, receipts.gas_used)

@@ -85,16 +85,16 @@ def _build_run() -> Any:
         while block < total:
             end = min(block + BLOCK, total)
             found = ZERO
-            for t in range(block, end):
-                source = uint64(sender[t])
-                own[found] = uint32(t)
+            for place in range(block, end):
+                source = uint64(sender[place])
+                own[found] = uint32(place)
                 found += ONE if source >= low and source < high else ZERO
             for each in range(found):
-                t = uint64(own[each])
-                prefetch(balances, uint64(sender[t]))
-                prefetch(balances, uint64(receiver[t]))
-                if nonce[t] != ANY:
-                    prefetch(nonces, uint64(sender[t]))
+                ahead = uint64(own[each])
+                prefetch(balances, uint64(sender[ahead]))
+                prefetch(balances, uint64(receiver[ahead]))
+                if nonce[ahead] != ANY:
+                    prefetch(nonces, uint64(sender[ahead]))
             for each in range(found):
                 t = uint64(own[each])
                 what = kind[t]
@@ -231,8 +231,8 @@ def _build_take_back() -> Any:
 
 run_owned = _build_run()
 """Execute the transactions of the shard ``share[0] <= sender < share[1]``, in a batch whose amounts below 2**63 add up
-to ``share[2]``, which is below 2**63 too. ``progress[0]`` becomes the place of the first uncertain one, or their number,
-and ``progress[1]`` how many lie in `outbox`. `status` must hold zeros."""
+to ``share[2]``, which is below 2**63 too. ``progress[0]`` becomes the place of the first uncertain one, or their
+number, and ``progress[1]`` how many lie in `outbox`. `status` must hold zeros."""
 
 receive = _build_receive()
 """Credit the shard's accounts with what lies for them in another shard's outbox; ``progress[2]`` becomes 1 if one of

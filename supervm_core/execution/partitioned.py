@@ -5,7 +5,7 @@ are not: P partitions lie on at most as many shards as there are cores, each sha
 shards execute what their accounts send, then fetch what other shards have sent to theirs; `owned` says why the outcome
 is that of the batch's order. Where it cannot tell, everything is taken back and the batch goes the ordered way.
 
-Only batches without calls come here: the router (`supervm_core.engine`) sees to that.
+Only batches without calls come here: `router` sees to that.
 """
 
 from __future__ import annotations
@@ -16,13 +16,10 @@ from functools import partial
 import numpy as np
 
 from supervm_core.columns import U64
-from supervm_core.errors import BatchError
 from supervm_core.execution import sequential, workers
 from supervm_core.execution.owned import BEYOND_DOUBT, receive, run_owned, take_back
 from supervm_core.state import State
-from supervm_core.transactions import Batch, Kind, Receipts
-
-MOST_PARTITIONS = 1_024
+from supervm_core.transactions import Batch, Receipts
 
 SHARD = 4_096
 """Transactions below which a further shard costs more than it does: about the time in which a thread wakes up."""
@@ -49,7 +46,7 @@ class PartitionedPath:
     Parameters
     ----------
     partitions : int
-        How many equal ranges the accounts are divided into, 1 to 1,024.
+        How many equal ranges the accounts are divided into, at least 1.
     threads : int, optional
         Shards at most; the cores that this process may use when left out.
 
@@ -60,8 +57,6 @@ class PartitionedPath:
     """
 
     def __init__(self, partitions: int, threads: int | None = None) -> None:
-        if not 1 <= partitions <= MOST_PARTITIONS:
-            raise BatchError(f"{partitions} partitions are not possible; choose 1 to {MOST_PARTITIONS}")
         self.partitions = partitions
         self.threads = workers.cores() if threads is None else threads
         self.outcome: Outcome | None = None
@@ -114,11 +109,6 @@ class PartitionedPath:
         return np.array(
             [[low, high, arriving] for low, high in zip(first, [*first[1:], NO_SENDER], strict=True)], np.uint64
         )
-
-
-def can_take(batch: Batch) -> bool:
-    """Whether the partitioned path can execute the batch: it holds no calls."""
-    return not bool((batch.kind == Kind.CALL).any())
 
 
 def _amounts(amount: U64) -> int:

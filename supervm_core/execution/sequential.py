@@ -17,8 +17,8 @@ The interpreter stands inside the loop because a helper that takes arrays costs 
 a transfer costs is waiting for memory, so the loop asks for the accounts of a transaction that comes later; that is a
 hint to the processor and touches nothing.
 
-The loop is compiled twice: `kernel` takes the batch as it stands, `kernel_in_order` the places that it is given, in
-that order. The ordered path uses the second for whatever it does not do in blocks.
+The loop comes in two forms: `kernel` takes the batch as it stands; the ordered path builds itself another that takes
+the places that it is given, in that order.
 """
 # ruff: noqa: N806, RET508  (constants keep their names inside the closure; one chain of branches makes a jump table)
 
@@ -39,8 +39,14 @@ LOOK_AHEAD = 8
 """How many transactions ahead accounts are asked for: about as many as fit into the time that memory takes."""
 
 
-def _build(*, in_order: bool) -> Any:
-    """Compile the kernel; the constants of other modules enter through this closure (see `compiling`)."""
+def build(*, in_order: bool) -> Any:
+    """Compile the kernel; the constants of other modules enter through this closure (see `compiling`).
+
+    Parameters
+    ----------
+    in_order : bool
+        Whether the kernel executes the transactions that `order` lists, or the whole batch.
+    """
     TRANSFER, MINT, BURN, CALL = map(np.uint8, Kind)
     (
         SUCCESS, UNKNOWN_KIND, UNKNOWN_ACCOUNT, NONCE_MISMATCH, NONCE_EXHAUSTED, INSUFFICIENT_BALANCE, OVERFLOW,
@@ -359,8 +365,7 @@ def _build(*, in_order: bool) -> Any:
     return compiled([*ledger, *transactions, *code, *receipts])(kernel)
 
 
-kernel = _build(in_order=False)
-kernel_in_order = _build(in_order=True)
+kernel = build(in_order=False)
 
 NO_ORDER = np.zeros(0, np.uint32)
 NO_ORDER.flags.writeable = False

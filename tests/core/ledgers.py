@@ -160,7 +160,17 @@ AREA = 4
 
 
 def areas(choose: Random, size: int, shared: float) -> tuple[State, Batch]:
-    """Calls and others that each keep to an area of the ledger, most of the same program.
+    """A state of `size` areas, and a batch of as many transactions that each keep to one of them."""
+    before = State(
+        [0 if rarely(choose) else choose.choice([word(choose), 50]) for _ in range(AREA * size)],
+        [choose.choice([LAST_NONCE, ANY_NONCE]) if rarely(choose) else 0 for _ in range(AREA * size)],
+        storage=[word(choose) for _ in range(AREA * size)],
+    )
+    return before, area_batch(choose, before, shared)
+
+
+def area_batch(choose: Random, before: State, shared: float) -> Batch:
+    """Calls and others that each keep to an area of the ledger, most of the same program, one for each area.
 
     Parameters
     ----------
@@ -168,11 +178,7 @@ def areas(choose: Random, size: int, shared: float) -> tuple[State, Batch]:
         Share of the transactions that go to one of three areas; every other has an area of its own. From 0, where no
         two transactions have anything in common, to 1, where nearly all have.
     """
-    before = State(
-        [0 if rarely(choose) else choose.choice([word(choose), 50]) for _ in range(AREA * size)],
-        [choose.choice([LAST_NONCE, ANY_NONCE]) if rarely(choose) else 0 for _ in range(AREA * size)],
-        storage=[word(choose) for _ in range(AREA * size)],
-    )
+    size = before.accounts // AREA
     programs = [_local_program(choose), _local_program(choose)]
     undeclared = choose.choice([0, 0, 0.2])
     following: dict[int, int] = {}
@@ -203,7 +209,7 @@ def areas(choose: Random, size: int, shared: float) -> tuple[State, Batch]:
             )
         )
     own = [tuple(range(AREA * area, AREA * area + AREA)) for area in range(size)]
-    return before, Batch.of(rows, programs, AccessLists.of([AccessList(each, each) for each in own] + [AccessList()]))
+    return Batch.of(rows, programs, AccessLists.of([AccessList(each, each) for each in own] + [AccessList()]))
 
 
 def _local_program(choose: Random) -> Program:
@@ -214,16 +220,19 @@ def _local_program(choose: Random) -> Program:
 
 
 def payments(choose: Random, size: int, accounts: int, edge: float) -> tuple[State, Batch]:
-    """Everything but calls. `edge` is the share of balances and amounts that may lie anywhere in 64 bits."""
-
-    def number(limit: int) -> int:
-        return word(choose) if choose.random() < edge else choose.randint(0, limit)
-
+    """A state, and everything but calls. `edge` is the share of numbers that may lie anywhere in 64 bits."""
     before = State(
-        [number(60) for _ in range(accounts)],
+        [word(choose) if choose.random() < edge else choose.randint(0, 60) for _ in range(accounts)],
         [choose.choice([LAST_NONCE, ANY_NONCE]) if rarely(choose) else choose.randint(0, 2) for _ in range(accounts)],
     )
+    return before, payment_batch(choose, before, size, edge)
+
+
+def payment_batch(choose: Random, before: State, size: int, edge: float) -> Batch:
+    """Transfers, mints, burns and unknown kinds."""
+    accounts = before.accounts
     following = dict(enumerate(before.nonces.tolist()))
+    largest = choose.choice([3, 30])
     rows = []
     for _ in range(size):
         sender = accounts if rarely(choose) else choose.randint(0, accounts - 1)
@@ -238,8 +247,8 @@ def payments(choose: Random, size: int, accounts: int, edge: float) -> tuple[Sta
                 else choose.choice([Kind.TRANSFER] * 4 + [Kind.MINT, Kind.BURN]),
                 sender=sender,
                 receiver=2**32 - 1 if rarely(choose) else choose.randint(0, accounts - 1),
-                amount=number(choose.choice([3, 30])),
+                amount=word(choose) if choose.random() < edge else choose.randint(0, largest),
                 nonce=nonce,
             )
         )
-    return before, Batch.of(rows)
+    return Batch.of(rows)

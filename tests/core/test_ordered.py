@@ -314,7 +314,7 @@ def _place(touch: Touch, row: Transaction) -> tuple[bool, int]:
     return touch.is_slot, numbers[source]
 
 
-KERNELS = [sequential.kernel, sequential.kernel_in_order, lockstep.run_in_lockstep, conflicts.sort_by_level]
+KERNELS = [sequential.kernel, ordered.execute_in_order, lockstep.run_in_lockstep, conflicts.sort_by_level]
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=["sequential", "in order", "lockstep", "levels"])

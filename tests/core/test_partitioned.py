@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervm_core import reference
-from supervm_core.errors import BatchError
+from supervm_core.engine import MOST_PARTITIONS
 from supervm_core.execution import owned, partitioned
-from supervm_core.execution.partitioned import MOST_PARTITIONS, Outcome, PartitionedPath, can_take
+from supervm_core.execution.partitioned import Outcome, PartitionedPath
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Kind, Receipts, Status, Transaction
-from supervm_core.workloads import calls, transfers
+from supervm_core.workloads import transfers
 
 from .ledgers import SEARCH, payments
 
@@ -160,17 +160,6 @@ def test_shard_that_doubts_too_often_gives_up() -> None:
 def test_amounts_are_added_without_losing_a_carry(amounts: list[int]) -> None:
     total = partitioned._amounts(np.array(amounts, np.uint64))
     assert total == sum(amount for amount in amounts if amount < HALF)
-
-
-@pytest.mark.parametrize("partitions", [0, -1, MOST_PARTITIONS + 1])
-def test_impossible_partitions_are_refused(partitions: int) -> None:
-    with pytest.raises(BatchError, match=f"{partitions} partitions are not possible; choose 1 to 1024"):
-        PartitionedPath(partitions)
-
-
-def test_calls_are_not_for_the_partitioned_path() -> None:
-    assert can_take(transfers(5, accounts=2))
-    assert not can_take(calls(5, accounts=2, slots=2))
 
 
 @pytest.mark.parametrize("kernel", [owned.run_owned, owned.receive, owned.take_back])
