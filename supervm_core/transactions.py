@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from supervm_core.access import AccessLists
 from supervm_core.columns import U8, U32, U64, UINT64_MAX, as_column, read_only
 from supervm_core.errors import BatchError
-from supervm_core.programs import ARGUMENTS, MAXIMUM_GAS, Code, Program
+from supervm_core.programs import ARGUMENTS, MAXIMUM_GAS, Code, Program, code_of
 
 ANY_NONCE = UINT64_MAX
 """The nonce of an unordered transaction: it is not compared, and none is consumed."""
@@ -200,7 +200,7 @@ class Batch:
     @cached_property
     def code(self) -> Code:
         """The programs as columns, laid out when first asked for."""
-        return Code.pack(self.programs)
+        return code_of(self.programs)
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self)} transactions and {len(self.programs)} programs>"

@@ -14,7 +14,6 @@ footprint; a call of it must declare an access list, or wait for its turn alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -23,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from supervm_core.columns import U8, U64
-from supervm_core.programs import OPERATIONS, REGISTERS, Instruction, Op, Operand, Program
+from supervm_core.programs import OPERATIONS, REGISTERS, REMEMBERED_TABLES, Instruction, Op, Operand, Program
 
 MOST_ORIGINS = 8
 """A register that may hold more different things than this counts as computed: looking them all up would not pay."""
@@ -159,8 +158,9 @@ class Footprints:
     value: U64
 
     @classmethod
-    def of(cls, programs: Sequence[Program]) -> Footprints:
-        """Find the footprints and lay them out."""
+    @lru_cache(maxsize=REMEMBERED_TABLES)
+    def of(cls, programs: tuple[Program, ...]) -> Footprints:
+        """Find the footprints and lay them out; the last few tables are remembered."""
         found = [footprint(program) for program in programs]
         touches = [touch for each in found for touch in sorted(each or ())]
         return cls(

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from supervm_core.execution.ordered import OrderedPath
     from supervm_core.execution.partitioned import PartitionedPath
 
-SMALL = 512
-"""Batches below this many transactions are not looked at: looking would be a good part of executing them."""
+SMALL = 4_096
+"""Batches below this many transactions are executed sequentially: sorting them, or waking a thread, takes as long."""
 
 CALLS_THAT_PAY = 8
 """One call in so many transactions is enough for the ordered path; with fewer, transfers would pay for nothing."""

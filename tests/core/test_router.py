@@ -117,6 +117,7 @@ BOTH = "partitioned-fastpath", "consensus-optimizations"
 def test_batch_goes_the_way_that_suits_it(
     features: tuple[str, ...], batch: Batch, way: type | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(router, "SMALL", 512)
     gone = []
     for path in (PartitionedPath, OrderedPath):
         execute = path.execute
