@@ -46,6 +46,9 @@ much as a few thousand transactions."""
 TOGETHER = 256
 """Transactions that are looked through for one's own before those are executed."""
 
+LOOK_AHEAD = 16
+"""How many credits ahead accounts are asked for."""
+
 BEYOND_DOUBT = 2**63
 """Balances below this, and amounts that together stay below it, cannot overflow in any order."""
 
@@ -169,12 +172,14 @@ def _build_run() -> Any:
 
 def _build_receive() -> Any:
     uint64 = np.uint64
-    ONE, DOUBT = uint64(1), uint64(BEYOND_DOUBT)
+    ONE, DOUBT, AHEAD = uint64(1), uint64(BEYOND_DOUBT), uint64(LOOK_AHEAD)
 
     def kernel(balances: U64, receiver: U32, amount: U64, share: U64, outbox: U32, progress: U64) -> None:
         low = share[0]
         high = share[1]
-        for each in range(uint64(outbox.size)):
+        total = uint64(outbox.size)
+        for each in range(total):
+            prefetch(balances, uint64(receiver[outbox[min(each + AHEAD, total - ONE)]]))
             t = uint64(outbox[each])
             target = uint64(receiver[t])
             if target >= low and target < high:

@@ -5,6 +5,10 @@ are not: P partitions lie on at most as many shards as there are cores, each sha
 shards execute what their accounts send, then fetch what other shards have sent to theirs; `owned` says why the outcome
 is that of the batch's order. Where it cannot tell, everything is taken back and the batch goes the ordered way.
 
+Two shards do about twice the work of the sequential kernel between them: each looks through the whole batch for what is
+its own, and half of all credits take a way through an outbox. So they pay from the third core on, and a process that
+may use fewer executes in order unless it is told how many threads to use.
+
 Only batches without calls come here: `router` sees to that.
 """
 
@@ -14,12 +18,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from supervm_core.columns import U64
 from supervm_core.execution import sequential, workers
 from supervm_core.execution.owned import BEYOND_DOUBT, receive, run_owned, take_back
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Receipts
+
+CORES_THAT_PAY = 3
+"""With fewer cores than this, shards are slower than the sequential kernel."""
 
 SHARD = 4_096
 """Transactions below which a further shard costs more than it does: about the time in which a thread wakes up."""
@@ -48,7 +56,7 @@ class PartitionedPath:
     partitions : int
         How many equal ranges the accounts are divided into, at least 1.
     threads : int, optional
-        Shards at most; the cores that this process may use when left out.
+        Shards at most. When left out, the cores that this process may use, or one if those are fewer than 3.
 
     Attributes
     ----------
@@ -58,7 +66,9 @@ class PartitionedPath:
 
     def __init__(self, partitions: int, threads: int | None = None) -> None:
         self.partitions = partitions
-        self.threads = workers.cores() if threads is None else threads
+        cores = workers.cores()
+        self.threads = threads or (cores if cores >= CORES_THAT_PAY else 1)
+        self._outboxes = np.empty((0, 0), np.uint32)
         self.outcome: Outcome | None = None
 
     def execute(self, state: State, batch: Batch) -> Receipts:
@@ -71,7 +81,7 @@ class PartitionedPath:
         receipts = Receipts(status=np.zeros(len(batch), np.uint8), gas_used=np.zeros(len(batch), np.uint64))
         shares = self._shares(state.accounts, shards, arriving)
         progress = np.zeros((shards, 3), np.uint64)
-        outboxes = np.empty((shards, len(batch)), np.uint32)
+        outboxes = self._room(shards, len(batch))
         columns = (batch.kind, batch.sender, batch.receiver, batch.amount, batch.nonce)
         workers.run(
             [
@@ -102,6 +112,12 @@ class PartitionedPath:
                 np.array([delivered], np.uint64),
             )  # fmt: skip
         return sequential.execute(state, batch)
+
+    def _room(self, shards: int, size: int) -> NDArray[np.uint32]:
+        """An outbox for each shard; memory that was used before costs no page faults."""
+        if shards > self._outboxes.shape[0] or size > self._outboxes.shape[1]:
+            self._outboxes = np.empty((shards, size), np.uint32)
+        return self._outboxes
 
     def _shares(self, accounts: int, shards: int, arriving: int) -> U64:
         """By shard: its first account, the one after its last, and what may arrive from elsewhere."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from supervm_core import reference
 from supervm_core.engine import MOST_PARTITIONS
-from supervm_core.execution import owned, partitioned
+from supervm_core.execution import owned, partitioned, workers
 from supervm_core.execution.partitioned import Outcome, PartitionedPath
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Kind, Receipts, Status, Transaction
@@ -130,6 +130,18 @@ def test_partitions_are_not_threads(partitions: int, threads: int) -> None:
     assert path.outcome is not None
     assert path.outcome.shards == min(partitions, threads)
     assert not path.outcome.uncertain
+
+
+@pytest.mark.parametrize(("cores", "shards"), [(1, 1), (2, 1), (3, 3), (64, 8)])
+def test_shards_are_used_where_there_are_cores_for_them(
+    cores: int, shards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two shards take as long as the sequential kernel alone."""
+    monkeypatch.setattr(workers, "cores", lambda: cores)
+    path = PartitionedPath(8)
+    path.execute(State.with_accounts(9, balance=10**9), transfers(100, accounts=9))
+    assert path.outcome is not None
+    assert path.outcome.shards == shards
 
 
 def test_more_shards_than_accounts_are_possible() -> None:
