@@ -5,6 +5,7 @@ If these fail, transactions see each other's changes in another order than that 
 
 from __future__ import annotations
 
+from itertools import product
 from random import Random
 
 import numpy as np
@@ -13,15 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervm_core import reference
+from supervm_core.columns import UINT64_MAX
 from supervm_core.execution import conflicts, lockstep, ordered, sequential
 from supervm_core.execution.footprints import MOST_ORIGINS, Origin, Source, Touch, footprint
 from supervm_core.execution.ordered import OrderedPath
-from supervm_core.programs import MAXIMUM_GAS, Program, assemble
+from supervm_core.programs import MAXIMUM_GAS, OPERATIONS, Op, Operand, Program, assemble
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Kind, Receipts, Status, Transaction
 from supervm_core.workloads import CAPPED_MINT, SWAP, calls, mixed
 
-from .ledgers import SEARCH, areas, ledger, ledgers
+from .ledgers import EDGES, SEARCH, areas, ledger, ledgers
 
 
 class Touched(reference.Draft):
@@ -181,6 +183,30 @@ def test_call_with_more_writes_than_a_block_remembers_is_undone_and_done_again(w
     )  # fmt: skip
     assert lockstep.LOG_ROWS < 10_000 // 21
     assert_ordered_equals_specification(State.with_accounts(600, balance=1_000_000, slots=300), batch, OrderedPath(1))
+
+
+BINARY = [op for op in Op if OPERATIONS[op].operands == (Operand.DST, Operand.A, Operand.B)]
+
+
+@pytest.mark.parametrize("op", BINARY, ids=[op.name.lower() for op in BINARY])
+def test_lanes_compute_as_specified_at_every_edge(op: Op) -> None:
+    """Random operands seldom meet where a product or a shift goes wrong; lanes whose result overflows must be left."""
+    numbers = [*range(4), 2**31, 2**32 + 1, UINT64_MAX // 3, UINT64_MAX // 3 + 1, UINT64_MAX // 2**32, *EDGES]
+    pairs = list(product(numbers, repeat=2))
+    own = np.arange(len(pairs), dtype=np.uint64)
+    batch = Batch(
+        np.full(len(pairs), Kind.CALL), own, own,
+        arguments=[[place, a, b, 0] for place, (a, b) in enumerate(pairs)],
+        programs=[assemble(
+            f"argument r0, 0 \n argument r1, 1 \n argument r2, 2 \n {op.name.lower()} r3, r1, r2 \n store r0, r3"
+        )],
+    )  # fmt: skip
+    state = State.with_accounts(len(pairs), slots=len(pairs))
+    with pytest.MonkeyPatch.context() as patch:
+        kept = Kept.watch(patch)
+        receipts = assert_ordered_equals_specification(state, batch, OrderedPath(1))
+        assert kept.given == len(pairs)
+        assert kept.left == receipts.failed
 
 
 def test_lanes_that_part_ways_are_told_apart() -> None:

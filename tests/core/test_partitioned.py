@@ -102,6 +102,7 @@ SITUATIONS = {
     "a debit that no credit could cover": ([0, 9], [pay(0, 1, 10**6), pay(1, 0, 9)], False),
     "a debit that nobody can cover": ([0, 9], [pay(1, 0, 9), pay(0, 1, 2**64 - 1)], False),
     "a credit that overflows": ([2**64 - 5, 9], [pay(1, 0, 9)], True),
+    "a credit that overflows within a shard": ([9, 2**64 - 5, 0, 0], [pay(0, 1, 9)], True),
     "a burn that makes room for a credit": ([2**64 - 5, 9], [pay(0, 0, 9, Kind.BURN), pay(1, 0, 9)], True),
     "a rich receiver": ([HALF, 9], [pay(1, 0, 1)], True),
     "a mint beyond doubt": ([0, 0], [pay(1, 0, HALF - 1, Kind.MINT)], False),
