@@ -43,6 +43,25 @@ def writes(dtype: str, dimensions: int = 1) -> Any:
     return types.Array(getattr(types, dtype), dimensions, "C")
 
 
+LEDGER = [writes("uint64")] * 3
+"""Balances, nonces, storage."""
+
+BATCH = [
+    reads("uint8"), reads("uint32"), reads("uint32"), reads("uint64"), reads("uint64"), reads("uint32"),
+    reads("uint64"), reads("uint64", dimensions=2), reads("uint32"), reads("uint64"), reads("uint64"),
+]  # fmt: skip
+"""Kind, sender, receiver, amount, nonce, program, gas limit, arguments, access, and the two columns of access lists."""
+
+PAYMENTS = BATCH[:5]
+"""Those of them that matter for transactions that are not calls."""
+
+CODE = [reads("uint8"), reads("uint64"), reads("uint64"), *[reads("uint8")] * 4, reads("uint64"), reads("uint64")]
+"""The columns of `Code`, in its order."""
+
+RECEIPTS = [writes("uint8"), writes("uint64")]
+"""Status and gas used."""
+
+
 def compiled(arguments: Sequence[Any]) -> Callable[[Kernel], Kernel]:
     """Compile a function of these argument types that returns nothing."""
     signature = types.void(*arguments)

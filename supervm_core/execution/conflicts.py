@@ -110,53 +110,46 @@ def _build() -> Any:
                     filled += ONE
                     prefetch(last_level, target)
                 sort = ZERO
+                first = ZERO
+                middle = ZERO
+                last = ZERO
+                declares = False
                 if kind[t] == CALL:
                     place = uint64(program[t])
                     declared = uint64(access[t])
+                    declares = declared != NO_LIST
                     if place + ONE < CLASSES:
                         sort = place + ONE
-                    if declared != NO_LIST and declared < lists:
+                    if declares and declared < lists:
                         first = bounds[TWO * declared]
                         middle = bounds[TWO * declared + ONE]
                         last = bounds[TWO * declared + TWO]
-                        if last - first > MOST:
-                            alone[lane] = 1
-                            last = first
-                        for each in range(first, last):
-                            key = places[each]
-                            if each < middle:
-                                if key >= accounts:
-                                    continue
-                            else:
-                                if key >= slots:
-                                    continue
-                                key += accounts
-                            keys[filled] = key
-                            filled += ONE
-                            prefetch(last_level, key)
-                    elif declared == NO_LIST and place < programs:
+                    elif not declares and place < programs:
                         first = touch_bounds[place]
                         last = touch_bounds[place + ONE]
-                        if known[place] == 0 or last - first > MOST:
+                        if known[place] == 0:
                             alone[lane] = 1
-                            last = first
-                        for each in range(first, last):
-                            origin = touch_source[each]
-                            key = touch_value[each]
-                            if origin == ARGUMENT:
-                                key = arguments[t, key]
-                            elif origin != CONSTANT:
-                                key = source if origin == SENDER else target
-                            if touch_is_slot[each] == 0:
-                                if key >= accounts:
-                                    continue
-                            else:
-                                if key >= slots:
-                                    continue
-                                key += accounts
-                            keys[filled] = key
-                            filled += ONE
-                            prefetch(last_level, key)
+                    if last - first > MOST:
+                        alone[lane] = 1
+                        last = first
+                for each in range(first, last):
+                    if declares:
+                        key = places[each]
+                        is_slot = each >= middle
+                    else:
+                        origin = touch_source[each]
+                        is_slot = touch_is_slot[each] != 0
+                        key = touch_value[each]
+                        if origin == ARGUMENT:
+                            key = arguments[t, key]
+                        elif origin != CONSTANT:
+                            key = source if origin == SENDER else target
+                    if key < (slots if is_slot else accounts):
+                        if is_slot:
+                            key += accounts
+                        keys[filled] = key
+                        filled += ONE
+                        prefetch(last_level, key)
                 levels[block + lane] = uint32(sort)
                 key_bounds[lane + ONE] = filled
 

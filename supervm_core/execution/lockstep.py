@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from supervm_core.columns import U8, U32, U64
-from supervm_core.execution.compiling import compiled, prefetch, reads, writes
+from supervm_core.execution.compiling import BATCH, CODE, LEDGER, RECEIPTS, compiled, prefetch, reads, writes
 from supervm_core.programs import MAXIMUM_GAS, REGISTERS, Op
 from supervm_core.transactions import ANY_NONCE, NO_ACCESS_LIST, Kind, Status
 
@@ -461,15 +461,8 @@ def _build() -> Any:
                     gas_used[lane_tx[lane]] = used
         left_count[0] = leaving
 
-    ledger = [writes("uint64")] * 3
-    transactions = [
-        reads("uint32"), reads("uint8"), reads("uint32"), reads("uint32"), reads("uint64"), reads("uint64"),
-        reads("uint32"), reads("uint64"), reads("uint64", dimensions=2), reads("uint32"), reads("uint64"),
-        reads("uint64"),
-    ]  # fmt: skip
-    code = [reads("uint8"), reads("uint64"), reads("uint64"), *[reads("uint8")] * 4, reads("uint64"), reads("uint64")]
-    results = [writes("uint8"), writes("uint64"), writes("uint32"), writes("uint64")]
-    return compiled([*ledger, *transactions, *code, *results])(kernel)
+    left_behind = [writes("uint32"), writes("uint64")]
+    return compiled([*LEDGER, reads("uint32"), *BATCH, *CODE, *RECEIPTS, *left_behind])(kernel)
 
 
 run_in_lockstep = _build()

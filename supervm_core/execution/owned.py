@@ -36,7 +36,7 @@ from typing import Any
 import numpy as np
 
 from supervm_core.columns import U8, U32, U64
-from supervm_core.execution.compiling import compiled, prefetch, reads, writes
+from supervm_core.execution.compiling import PAYMENTS, compiled, prefetch, reads, writes
 from supervm_core.transactions import ANY_NONCE, Kind, Status
 
 MOST_DOUBTS = 64
@@ -163,9 +163,8 @@ def _build_run() -> Any:
             block = end
         progress[1] = sent
 
-    columns = [reads("uint8"), reads("uint32"), reads("uint32"), reads("uint64"), reads("uint64")]
     return compiled(
-        [writes("uint64"), writes("uint64"), *columns, reads("uint64"), writes("uint8"), writes("uint32"),
+        [writes("uint64"), writes("uint64"), *PAYMENTS, reads("uint64"), writes("uint8"), writes("uint32"),
          writes("uint64")]
     )(kernel)  # fmt: skip
 
@@ -227,9 +226,8 @@ def _build_take_back() -> Any:
                 if kind[t] != BURN and (delivered[0] != ZERO or (target >= low and target < high)):
                     balances[target] -= amount[t]
 
-    columns = [reads("uint8"), reads("uint32"), reads("uint32"), reads("uint64"), reads("uint64")]
     return compiled(
-        [writes("uint64"), writes("uint64"), *columns, reads("uint64"), reads("uint8"), reads("uint64"),
+        [writes("uint64"), writes("uint64"), *PAYMENTS, reads("uint64"), reads("uint8"), reads("uint64"),
          reads("uint64")]
     )(kernel)  # fmt: skip
 

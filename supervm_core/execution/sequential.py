@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supervm_core.columns import U8, U32, U64, UINT64_MAX
-from supervm_core.execution.compiling import compiled, prefetch, reads, writes
+from supervm_core.execution.compiling import BATCH, CODE, LEDGER, RECEIPTS, compiled, prefetch, reads
 from supervm_core.programs import GAS_WRITE, MAXIMUM_GAS, REGISTERS, Op
 from supervm_core.state import State
 from supervm_core.transactions import ANY_NONCE, NO_ACCESS_LIST, Batch, Kind, Receipts, Status
@@ -354,15 +354,7 @@ def build(*, in_order: bool) -> Any:
             status[t] = outcome
             gas_used[t] = used
 
-    ledger = [writes("uint64")] * 3
-    transactions = [
-        reads("uint32"), reads("uint8"), reads("uint32"), reads("uint32"), reads("uint64"), reads("uint64"),
-        reads("uint32"), reads("uint64"), reads("uint64", dimensions=2), reads("uint32"), reads("uint64"),
-        reads("uint64"),
-    ]  # fmt: skip
-    code = [reads("uint8"), reads("uint64"), reads("uint64"), *[reads("uint8")] * 4, reads("uint64"), reads("uint64")]
-    receipts = [writes("uint8"), writes("uint64")]
-    return compiled([*ledger, *transactions, *code, *receipts])(kernel)
+    return compiled([*LEDGER, reads("uint32"), *BATCH, *CODE, *RECEIPTS])(kernel)
 
 
 kernel = build(in_order=False)

@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 
 from supervm_core import reference
 from supervm_core.columns import UINT64_MAX
-from supervm_core.execution import conflicts, lockstep, ordered, sequential
+from supervm_core.execution import conflicts, lockstep, ordered
 from supervm_core.execution.footprints import MOST_ORIGINS, Origin, Source, Touch, footprint
 from supervm_core.execution.ordered import OrderedPath
 from supervm_core.programs import MAXIMUM_GAS, OPERATIONS, Op, Operand, Program, assemble
 from supervm_core.state import State
-from supervm_core.transactions import Batch, Kind, Receipts, Status, Transaction
+from supervm_core.transactions import Batch, Kind, Status, Transaction
 from supervm_core.workloads import CAPPED_MINT, SWAP, calls, mixed
 
+from .equality import assert_equal_executions
 from .ledgers import EDGES, SEARCH, areas, ledger, ledgers
 
 
@@ -50,17 +51,6 @@ def touched(state: State, batch: Batch) -> list[set[tuple[bool, int]]]:
             reference.apply(state, row, batch.programs, batch.lists)
             logs.append(Touched.log)
     return logs
-
-
-def assert_ordered_equals_specification(state: State, batch: Batch, path: OrderedPath) -> Receipts:
-    specified, executed = state.copy(), state.copy()
-    expected = reference.execute(specified, batch)
-    receipts = path.execute(executed, batch)
-    assert [Status(status) for status in receipts.status] == [Status(status) for status in expected.status]
-    assert receipts == expected
-    assert executed == specified
-    assert executed.root() == specified.root()
-    return receipts
 
 
 @pytest.fixture
@@ -99,7 +89,7 @@ def test_ordered_path_equals_specification_from_no_conflict_to_nothing_else(
     for seed in range(30):
         choose = Random(1000 * threads + seed)
         state, batch = areas(choose, choose.choice([300, 650]), choose.choice([0, 0, 0.05, 0.5, 1]))
-        receipts = assert_ordered_equals_specification(state, batch, path)
+        receipts = assert_equal_executions(state, batch, path.execute)
         statuses.update(Status(status) for status in receipts.status)
     assert statuses == set(Status), "a path that never sees a status proves nothing about it"
     assert kept.given - kept.left > 1_000, "nearly nothing ran in lockstep"
@@ -110,14 +100,14 @@ def test_ordered_path_equals_specification_from_no_conflict_to_nothing_else(
 @settings(SEARCH, max_examples=25)
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.02, 0.3]))
 def test_ordered_path_equals_specification(seed: int, shared: float) -> None:
-    assert_ordered_equals_specification(*areas(Random(seed), 280, shared), OrderedPath(2))
+    assert_equal_executions(*areas(Random(seed), 280, shared), OrderedPath(2).execute)
 
 
 def test_ordered_path_equals_specification_on_ledgers_where_all_collides() -> None:
     path = OrderedPath(2)
     choose = Random(5)
     for _ in range(12):
-        assert_ordered_equals_specification(*ledger(choose, size=300), path)
+        assert_equal_executions(*ledger(choose, size=300), path.execute)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +123,7 @@ def test_ordered_path_equals_specification_on_ledgers_where_all_collides() -> No
 @pytest.mark.usefixtures("small_windows")
 def test_ordered_path_equals_specification_on_workloads(batch: Batch) -> None:
     state = State(np.arange(3_000) % 90, storage=np.zeros(3_000, np.uint64))
-    receipts = assert_ordered_equals_specification(state, batch, OrderedPath(2))
+    receipts = assert_equal_executions(state, batch, OrderedPath(2).execute)
     assert (receipts.status == Status.SUCCESS).any()
 
 
@@ -143,7 +133,7 @@ def test_hot_place_makes_a_window_sequential(sample: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(ordered, "SAMPLE", sample)
     kept = Kept.watch(monkeypatch)
     batch = calls(600, accounts=3_000, slots=2)
-    assert_ordered_equals_specification(State.with_accounts(3_000, slots=2), batch, OrderedPath(2))
+    assert_equal_executions(State.with_accounts(3_000, slots=2), batch, OrderedPath(2).execute)
     assert kept.given == 0
 
 
@@ -155,7 +145,7 @@ def test_levels_are_counted_anew_before_they_run_out() -> None:
     state, batch = areas(choose, 600, 0.2)
     path.execute(state.copy(), batch)
     path._floor[0] = conflicts.HIGHEST_LEVEL - 100
-    assert_ordered_equals_specification(state, batch, path)
+    assert_equal_executions(state, batch, path.execute)
     assert path._floor[0] < 1_000
 
 
@@ -163,7 +153,7 @@ def test_ledger_may_change_between_batches() -> None:
     """The tables of levels belong to the path and know nothing of ledgers, whether larger or smaller."""
     path = OrderedPath(2)
     for size in (300, 500, 280):
-        assert_ordered_equals_specification(*areas(Random(size), size, 0.1), path)
+        assert_equal_executions(*areas(Random(size), size, 0.1), path.execute)
 
 
 @pytest.mark.parametrize("write", ["store r1, r2", "pay r3, r2"])
@@ -182,7 +172,7 @@ def test_call_with_more_writes_than_a_block_remembers_is_undone_and_done_again(w
         arguments=np.stack([own, 2 * own + 1, own, own], axis=1), programs=[program],
     )  # fmt: skip
     assert lockstep.LOG_ROWS < 10_000 // 21
-    assert_ordered_equals_specification(State.with_accounts(600, balance=1_000_000, slots=300), batch, OrderedPath(1))
+    assert_equal_executions(State.with_accounts(600, balance=1_000_000, slots=300), batch, OrderedPath(1).execute)
 
 
 BINARY = [op for op in Op if OPERATIONS[op].operands == (Operand.DST, Operand.A, Operand.B)]
@@ -204,7 +194,7 @@ def test_lanes_compute_as_specified_at_every_edge(op: Op) -> None:
     state = State.with_accounts(len(pairs), slots=len(pairs))
     with pytest.MonkeyPatch.context() as patch:
         kept = Kept.watch(patch)
-        receipts = assert_ordered_equals_specification(state, batch, OrderedPath(1))
+        receipts = assert_equal_executions(state, batch, OrderedPath(1).execute)
         assert kept.given == len(pairs)
         assert kept.left == receipts.failed
 
@@ -227,7 +217,7 @@ def test_lanes_that_part_ways_are_told_apart() -> None:
             np.full(512, Kind.CALL), own, own, gas_limit=np.where(own % 5 == 0, 30, 100),
             arguments=np.stack([own, own % modulus, own, own], axis=1), programs=[program],
         )  # fmt: skip
-        assert_ordered_equals_specification(State.with_accounts(512, slots=512), batch, OrderedPath(1))
+        assert_equal_executions(State.with_accounts(512, slots=512), batch, OrderedPath(1).execute)
 
 
 # Levels
@@ -338,12 +328,3 @@ def _place(touch: Touch, row: Transaction) -> tuple[bool, int]:
         Source.RECEIVER: row.receiver,
     }
     return touch.is_slot, numbers[source]
-
-
-KERNELS = [sequential.kernel, ordered.execute_in_order, lockstep.run_in_lockstep, conflicts.sort_by_level]
-
-
-@pytest.mark.parametrize("kernel", KERNELS, ids=["sequential", "in order", "lockstep", "levels"])
-def test_kernels_take_foreign_constants_through_their_closures_only(kernel: object) -> None:
-    function = kernel.py_func
-    assert {name for name in function.__code__.co_names if name in function.__globals__} <= {"np", "prefetch"}

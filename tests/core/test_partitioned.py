@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from supervm_core import reference
 from supervm_core.engine import MOST_PARTITIONS
 from supervm_core.execution import owned, partitioned, workers
 from supervm_core.execution.partitioned import Outcome, PartitionedPath
 from supervm_core.state import State
-from supervm_core.transactions import Batch, Kind, Receipts, Status, Transaction
+from supervm_core.transactions import Batch, Kind, Status, Transaction
 from supervm_core.workloads import transfers
 
+from .equality import assert_equal_executions
 from .ledgers import SEARCH, payments
 
 
@@ -28,17 +28,6 @@ from .ledgers import SEARCH, payments
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """As many shards as are asked for, also for batches that the specification executes in time."""
     monkeypatch.setattr(partitioned, "SHARD", 1)
-
-
-def assert_partitioned_equals_specification(state: State, batch: Batch, path: PartitionedPath) -> Receipts:
-    specified, executed = state.copy(), state.copy()
-    expected = reference.execute(specified, batch)
-    receipts = path.execute(executed, batch)
-    assert [Status(status) for status in receipts.status] == [Status(status) for status in expected.status]
-    assert receipts == expected
-    assert executed == specified
-    assert executed.root() == specified.root()
-    return receipts
 
 
 @settings(SEARCH, max_examples=400)
@@ -54,7 +43,7 @@ def test_partitioned_path_equals_specification(
     choose: Random, size: int, accounts: int, edge: float, partitions: int, threads: int
 ) -> None:
     state, batch = payments(choose, size, accounts, edge)
-    assert_partitioned_equals_specification(state, batch, PartitionedPath(partitions, threads))
+    assert_equal_executions(state, batch, PartitionedPath(partitions, threads).execute)
 
 
 def test_partitioned_path_equals_specification_on_a_mass_of_random_ledgers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +61,7 @@ def test_partitioned_path_equals_specification_on_a_mass_of_random_ledgers(monke
     for _ in range(400):
         state, batch = payments(choose, 60, choose.randint(2, 200), choose.choice([0, 0, 0.01]))
         path = PartitionedPath(choose.randint(2, 9), choose.randint(2, 4))
-        receipts = assert_partitioned_equals_specification(state, batch, path)
+        receipts = assert_equal_executions(state, batch, path.execute)
         if path.outcome is not None and not path.outcome.uncertain:
             certain += 1
             crossing += path.outcome.crossing
@@ -116,7 +105,7 @@ SITUATIONS = {
 @pytest.mark.parametrize(("balances", "rows", "uncertain"), SITUATIONS.values(), ids=SITUATIONS)
 def test_situation(balances: list[int], rows: list[Transaction], uncertain: bool) -> None:
     path = PartitionedPath(2, 2)
-    assert_partitioned_equals_specification(State(balances), Batch.of([*rows, pay(0, 0, 0)]), path)
+    assert_equal_executions(State(balances), Batch.of([*rows, pay(0, 0, 0)]), path.execute)
     assert path.outcome is not None
     assert path.outcome.shards == 2 or uncertain
     assert path.outcome.uncertain == uncertain
@@ -127,7 +116,7 @@ def test_situation(balances: list[int], rows: list[Transaction], uncertain: bool
 def test_partitions_are_not_threads(partitions: int, threads: int) -> None:
     batch = transfers(900, accounts=100, nonces="strict")
     path = PartitionedPath(partitions, threads)
-    assert_partitioned_equals_specification(State.with_accounts(100, balance=10**9), batch, path)
+    assert_equal_executions(State.with_accounts(100, balance=10**9), batch, path.execute)
     assert path.outcome is not None
     assert path.outcome.shards == min(partitions, threads)
     assert not path.outcome.uncertain
@@ -148,8 +137,8 @@ def test_shards_are_used_where_there_are_cores_for_them(
 def test_more_shards_than_accounts_are_possible() -> None:
     state = State([50])
     path = PartitionedPath(8, 8)
-    assert_partitioned_equals_specification(state, Batch.of([pay(0, 0, 5)] * 40), path)
-    assert_partitioned_equals_specification(State([]), Batch.of([pay(0, 0, 5)] * 40), path)
+    assert_equal_executions(state, Batch.of([pay(0, 0, 5)] * 40), path.execute)
+    assert_equal_executions(State([]), Batch.of([pay(0, 0, 5)] * 40), path.execute)
 
 
 def test_small_batches_are_not_shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +154,7 @@ def test_shard_that_doubts_too_often_gives_up() -> None:
     for doubts, uncertain in [(owned.MOST_DOUBTS, False), (owned.MOST_DOUBTS + 1, True)]:
         path = PartitionedPath(2, 2)
         rows = [*[pay(0, 0, 5)] * doubts, *[pay(1, 1, 0)] * 10, *[pay(1, 1, 9)]]
-        assert_partitioned_equals_specification(State([0, 9]), Batch.of(rows), path)
+        assert_equal_executions(State([0, 9]), Batch.of(rows), path.execute)
         assert path.outcome == Outcome(2, 0, uncertain=uncertain)
 
 
@@ -173,9 +162,3 @@ def test_shard_that_doubts_too_often_gives_up() -> None:
 def test_amounts_are_added_without_losing_a_carry(amounts: list[int]) -> None:
     total = partitioned._amounts(np.array(amounts, np.uint64))
     assert total == sum(amount for amount in amounts if amount < HALF)
-
-
-@pytest.mark.parametrize("kernel", [owned.run_owned, owned.receive, owned.take_back])
-def test_kernels_take_foreign_constants_through_their_closures_only(kernel: object) -> None:
-    function = kernel.py_func
-    assert {name for name in function.__code__.co_names if name in function.__globals__} <= {"np", "prefetch"}
