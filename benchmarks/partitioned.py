@@ -211,7 +211,7 @@ def _analysis_row(state: State, batch: Batch) -> list[str]:
     path._make_room(state)
     footprints = Footprints.of(batch.programs)
     timed = Timed()
-    timed.rounds({"levels": lambda: partial(path._sort, batch, footprints, 0, ordered.WINDOW)})
+    timed.rounds({"levels": lambda: partial(path._sort, batch, footprints, 0, ordered.WINDOW, 0)})
     per_tx = [1e9 * took / ordered.WINDOW for took in timed.seconds["levels"]]
     return ["order of dependency, long calls", f"{tables.spread(per_tx)} ns/tx", "two accounts and a slot each"]
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,19 @@ SAMPLE = 2_048
 TASK = 4 * LANES
 """Fewer transactions of a level than this are not worth a thread."""
 
+TASKS_PER_THREAD = 4
+"""Tasks into which a level is cut for each thread, so that one who was held up leaves more of them to the others."""
+
 execute_in_order = sequential.build(in_order=True)
+
+
+class Step(NamedTuple):
+    """Transactions to execute after those of the step before."""
+
+    order: U32
+    """Their places in the batch."""
+    is_level: bool
+    """Whether they touch nothing in common."""
 
 
 class OrderedPath:
@@ -56,7 +68,8 @@ class OrderedPath:
         self._last_level = np.zeros(0, np.uint32)
         self._accounts_and_slots = np.zeros(2, np.uint64)
         self._floor = np.zeros(2, np.uint64)
-        self._order, self._levels = np.empty((2, WINDOW), np.uint32)
+        self._orders = np.empty((2, WINDOW), np.uint32)
+        self._levels = np.empty(WINDOW, np.uint32)
 
     def execute(self, state: State, batch: Batch) -> Receipts:
         """Apply a batch to a state, as `supervm_core.reference.execute` does."""
@@ -65,31 +78,42 @@ class OrderedPath:
         receipts = Receipts(status=np.empty(len(batch), np.uint8), gas_used=np.empty(len(batch), np.uint64))
         self._make_room(state)
         columns = sequential.columns(batch)
-        footprints = Footprints.of(batch.programs)
-        for start in range(0, len(batch), WINDOW):
-            end = min(start + WINDOW, len(batch))
-            for order, is_level in self._steps(batch, footprints, start, end):
-                self._execute_step(state, columns, receipts, order, is_level=is_level)
+        plans = self._plans(batch)
+        following = next(plans, None)
+        while following is not None:
+            steps, following = following, None
+
+            def look_ahead() -> None:
+                nonlocal following
+                following = next(plans, None)
+
+            # While this window is executed, whoever is free finds the order of the next.
+            tasks: list[workers.Task] = [look_ahead]
+            for step in steps:
+                tasks += self._tasks(step, state, columns, receipts)
+                workers.run(tasks, self.threads)
+                tasks = []
         return receipts
 
-    def _steps(self, batch: Batch, footprints: Footprints, start: int, end: int) -> Iterator[tuple[U32, bool]]:
-        """Places of the window to execute one after the other, and whether a step's places are a level."""
-        if end - start > SAMPLE and not self._sort(batch, footprints, start, start + SAMPLE)[1]:
-            yield np.arange(start, end, dtype=np.uint32), False
-            return
-        order, ends = self._sort(batch, footprints, start, end)
-        beginning = 0
-        for level_end in ends:
-            yield order[beginning:level_end], True
-            beginning = level_end
-        if beginning < order.size:
-            yield order[beginning:], False
+    def _plans(self, batch: Batch) -> Iterator[list[Step]]:
+        """Window by window, its steps in the order in which they must be done."""
+        footprints = Footprints.of(batch.programs)
+        for number, start in enumerate(range(0, len(batch), WINDOW)):
+            yield self._steps(batch, footprints, start, min(start + WINDOW, len(batch)), number % 2)
 
-    def _sort(self, batch: Batch, footprints: Footprints, start: int, end: int) -> tuple[U32, list[int]]:
-        """The window in order of dependency, and where its broad levels end."""
+    def _steps(self, batch: Batch, footprints: Footprints, start: int, end: int, buffer: int) -> list[Step]:
+        if end - start > SAMPLE and not self._sort(batch, footprints, start, start + SAMPLE, buffer)[1]:
+            return [Step(np.arange(start, end, dtype=np.uint32), is_level=False)]
+        order, ends = self._sort(batch, footprints, start, end, buffer)
+        steps = [Step(order[low:high], is_level=True) for low, high in zip([0, *ends], ends, strict=False)]
+        rest = order[ends[-1] if ends else 0 :]
+        return [*steps, Step(rest, is_level=False)] if rest.size else steps
+
+    def _sort(self, batch: Batch, footprints: Footprints, start: int, end: int, buffer: int) -> tuple[U32, list[int]]:
+        """The window in order of dependency, and where its broad levels end. The order lies in one of two buffers."""
         if int(self._floor[0]) + (end - start) >= HIGHEST_LEVEL:
             self._clear()
-        order = self._order[: end - start]
+        order = self._orders[buffer, : end - start]
         ends = np.empty(MOST_LEVELS, np.uint64)
         lists = batch.lists
         sort_by_level(
@@ -101,14 +125,14 @@ class OrderedPath:
         )  # fmt: skip
         return order, ends[: int(self._floor[1])].tolist()
 
-    def _execute_step(
-        self, state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts, order: U32, *, is_level: bool
-    ) -> None:
-        if is_level:
-            shares = workers.shares(order.size, self.threads, least=TASK)
-            workers.run([partial(_execute_level, state, columns, receipts, order[start:end]) for start, end in shares])
-        else:
-            _execute_in_order(state, columns, receipts, order)
+    def _tasks(
+        self, step: Step, state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts
+    ) -> list[workers.Task]:
+        if not step.is_level:
+            return [partial(_execute_in_order, state, columns, receipts, step.order)]
+        parts = self.threads * TASKS_PER_THREAD if self.threads > 1 else 1
+        shares = workers.shares(step.order.size, parts, least=TASK)
+        return [partial(_execute_level, state, columns, receipts, step.order[start:end]) for start, end in shares]
 
     def _make_room(self, state: State) -> None:
         """Have a place in the table for each account and slot."""

@@ -1,15 +1,17 @@
 """Threads for kernels: a few functions that release the GIL, at work at once.
 
 The pool belongs to one process: threads do not survive a fork, so a child that inherited a pool would wait for it
-forever, and makes its own instead. The caller works too, on the first task, so that one task never costs a thread, and
-whoever waits is blocked in the kernel and takes no time from a core that another worker needs.
+forever, and makes its own instead. The caller works too, so that one task never costs a thread, and whoever waits is
+blocked in the operating system and takes no time from a core that another worker needs.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 
 Task = Callable[[], object]
 
@@ -22,20 +24,42 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(tasks: Sequence[Task]) -> None:
-    """Run all tasks side by side and come back when all have ended; the first error of the earliest task is raised."""
-    if not tasks:
-        return
-    if len(tasks) == 1:
-        tasks[0]()
-        return
-    futures = [_pool().submit(task) for task in tasks[1:]]
-    try:
-        tasks[0]()
-    finally:
-        wait(futures)
-    for future in futures:
-        future.result()
+def run(tasks: Sequence[Task], threads: int | None = None) -> None:
+    """Run all tasks and come back when all have ended.
+
+    Whoever is free takes the next one, so tasks of different length even out. An error does not keep the others from
+    running: they may be writing into the same arrays. The error of the earliest task is raised in the end.
+
+    Parameters
+    ----------
+    tasks : sequence of callables
+        The caller begins with the first.
+    threads : int, optional
+        Threads at most, the caller's among them; one for each task when left out.
+    """
+    waiting = deque(enumerate(tasks))
+    errors: list[tuple[int, BaseException]] = []
+
+    def attempt(place: int, task: Task) -> None:
+        try:
+            task()
+        except BaseException as error:  # raised in the caller's thread below
+            errors.append((place, error))
+
+    def work() -> None:
+        with suppress(IndexError):  # nothing is left, or somebody else was quicker
+            while True:
+                attempt(*waiting.popleft())
+
+    helpers = min(len(tasks), len(tasks) if threads is None else threads) - 1
+    first = waiting.popleft() if waiting else None
+    futures = [_pool().submit(work) for _ in range(helpers)]
+    if first is not None:
+        attempt(*first)
+    work()
+    wait(futures)
+    if errors:
+        raise min(errors, key=lambda each: each[0])[1]
 
 
 def shares(total: int, parts: int, *, least: int) -> list[tuple[int, int]]:

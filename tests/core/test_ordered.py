@@ -258,7 +258,7 @@ def test_call_that_may_touch_anything_is_a_wall() -> None:
 def _sorted(state: State, batch: Batch) -> tuple[np.ndarray, list[int]]:
     path = OrderedPath(1)
     path._make_room(state)
-    return path._sort(batch, ordered.Footprints.of(batch.programs), 0, len(batch))
+    return path._sort(batch, ordered.Footprints.of(batch.programs), 0, len(batch), 0)
 
 
 def _assert_order_of_dependency(touches: list[set[tuple[bool, int]]], order: list[int]) -> None:
