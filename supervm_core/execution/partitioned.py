@@ -5,9 +5,10 @@ are not: P partitions lie on at most as many shards as there are cores, each sha
 shards execute what their accounts send, then fetch what other shards have sent to theirs; `owned` says why the outcome
 is that of the batch's order. Where it cannot tell, everything is taken back and the batch goes the ordered way.
 
-Two shards do about twice the work of the sequential kernel between them: each looks through the whole batch for what is
-its own, and half of all credits take a way through an outbox. So they pay from the third core on, and a process that
-may use fewer executes in order unless it is told how many threads to use.
+Two shards do nearly twice the work of the sequential kernel between them: each looks through the whole batch for what
+is its own, and half of all credits take a way through an outbox. On two cores that nobody else uses they gain a tenth,
+on two that somebody does they lose a third. So a process that may use fewer than three executes in order, unless it is
+told how many threads to use.
 
 Only batches without calls come here: `router` sees to that.
 """
@@ -27,7 +28,7 @@ from supervm_core.state import State
 from supervm_core.transactions import Batch, Receipts
 
 CORES_THAT_PAY = 3
-"""With fewer cores than this, shards are slower than the sequential kernel."""
+"""With fewer cores than this, shards gain less over the sequential kernel than a busy neighbour costs them."""
 
 SHARD = 4_096
 """Transactions below which a further shard costs more than it does: about the time in which a thread wakes up."""

@@ -126,7 +126,7 @@ def test_partitions_are_not_threads(partitions: int, threads: int) -> None:
 def test_shards_are_used_where_there_are_cores_for_them(
     cores: int, shards: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two shards take as long as the sequential kernel alone."""
+    """Two shards hardly gain over the sequential kernel, and lose where the cores are shared."""
     monkeypatch.setattr(workers, "cores", lambda: cores)
     path = PartitionedPath(8)
     path.execute(State.with_accounts(9, balance=10**9), transfers(100, accounts=9))
