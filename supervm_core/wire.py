@@ -86,9 +86,9 @@ SMALLEST_TABLE = 16
 class Directory:
     """Which address is which account: the addresses of accounts 0, 1, 2, ... in that order, with a table to find them.
 
-    The table has a power of two of slots and is at most half full: where additions would fill it further, it is built
-    anew with twice the slots, as often as is needed, so that adding one by one costs a constant time each on average.
-    A slot takes 24 bytes.
+    The table has a power of two of slots, 24 bytes each, and is at most half full: where additions would fill it
+    further, it is built anew with the next power of two that has room. Every addition copies the addresses that are
+    there, so add many at a time.
 
     Parameters
     ----------

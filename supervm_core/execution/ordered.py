@@ -153,7 +153,8 @@ def _execute_level(state: State, columns: tuple[NDArray[Any], ...], receipts: Re
         state.balances, state.nonces, state.storage, order, *columns, receipts.status, receipts.gas_used,
         left, left_count,
     )  # fmt: skip
-    _execute_in_order(state, columns, receipts, left[: int(left_count[0])])
+    if left_count[0]:
+        _execute_in_order(state, columns, receipts, left[: int(left_count[0])])
 
 
 def _execute_in_order(state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts, order: U32) -> None:
