@@ -29,7 +29,7 @@ from supervm_core.workloads import Stream, calls, transfers
 ROUNDS = 9
 ACCOUNTS = 1_000_000
 TXS = 1_000_000
-CALLS = 200_000
+CALLS = 1_000_000
 SPECIFIED = 5_000
 """Transactions of the batch that the specification executes too: it takes a minute for a million."""
 
