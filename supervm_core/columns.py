@@ -41,7 +41,7 @@ def as_column(
         array: NDArray[Any] = np.asarray(values)
         if array.dtype.kind not in "iu":
             raise error(f"column {name!r} has type {array.dtype}; integers are wanted, floats lose digits above 2**53")
-        if array.size and (int(array.max()) > limits.max or int(array.min()) < 0):
+        if array.dtype != dtype and array.size and (int(array.max()) > limits.max or int(array.min()) < 0):
             position = int(np.argmax((array.ravel() < 0) | (array.ravel() > limits.max)))
             raise _out_of_range(name, array.ravel()[position], position, limits, error)
         return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])

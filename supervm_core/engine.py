@@ -10,30 +10,55 @@ importing this module, or building a `SuperVM`, loads neither numba nor compiled
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, Protocol
 
-from supervm_core.errors import UnknownNameError
+from supervm_core import features as flags
+from supervm_core.errors import FeatureError, UnknownNameError
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Receipts
 
-Executor = Literal["sequential", "reference"]
+Executor = Literal["routed", "sequential", "reference"]
 Execute = Callable[[State, Batch], Receipts]
 
+PARTITIONS = 8
+"""Partitions of the accounts unless something else is asked for."""
 
-def _sequential() -> Execute:
+MOST_PARTITIONS = 1_024
+MOST_THREADS = 256
+
+
+class Settings(Protocol):
+    """What an executor needs to know about the machine that it runs on."""
+
+    features: frozenset[str]
+    partitions: int
+    threads: int | None
+
+
+def _routed(settings: Settings) -> Execute:
+    from supervm_core.execution.router import Router
+
+    return Router(settings.features, settings.partitions, settings.threads).execute
+
+
+def _sequential(_: Settings) -> Execute:
     from supervm_core.execution import sequential
 
     return sequential.execute
 
 
-def _reference() -> Execute:
+def _reference(_: Settings) -> Execute:
     from supervm_core import reference
 
     return reference.execute
 
 
-_EXECUTORS: dict[str, Callable[[], Execute]] = {"sequential": _sequential, "reference": _reference}
+_EXECUTORS: dict[str, Callable[[Settings], Execute]] = {
+    "routed": _routed,
+    "sequential": _sequential,
+    "reference": _reference,
+}
 
 
 class SuperVM:
@@ -43,34 +68,84 @@ class SuperVM:
     ----------
     state : State
         Where the ledger begins. It is copied: the caller's stays as it is.
-    executor : {"sequential", "reference"}
-        The compiled sequential kernel, or the specification itself.
+    executor : {"routed", "sequential", "reference"}
+        Whichever path suits the batch, of those whose features are on; the compiled sequential kernel for every batch;
+        or the specification itself.
+    features : iterable of str
+        Features of `supervm_core.features` to switch on, or off with a minus sign before the name. The environment
+        decides about the others. They concern the routed executor only.
+    partitions : int
+        Into how many ranges the partitioned path divides the accounts, 1 to 1,024.
+    threads : int, optional
+        Threads at most; the cores that the process may use when left out.
 
     Raises
     ------
     UnknownNameError
-        If there is no such executor.
+        If there is no such executor or feature.
+    FeatureError
+        If a number is outside its range, an environment variable has no meaning, or features are given to an executor
+        that has none.
 
     Attributes
     ----------
     state : State
         The ledger now. Changes with every batch; `copy` it to keep it.
+    features : frozenset of str
+        The features that are on.
     """
 
-    def __init__(self, state: State, *, executor: Executor = "sequential") -> None:
+    def __init__(
+        self,
+        state: State,
+        *,
+        executor: Executor = "routed",
+        features: Iterable[str] = (),
+        partitions: int = PARTITIONS,
+        threads: int | None = None,
+    ) -> None:
         if executor not in _EXECUTORS:
             raise UnknownNameError(f"there is no executor {executor!r}; known are {', '.join(_EXECUTORS)}")
+        chosen = tuple(features)
+        if chosen and executor != "routed":
+            raise FeatureError(
+                f"the {executor} executor has no features; leave executor out to use {', '.join(chosen)}"
+            )
         self.executor = executor
+        self.features = flags.active(chosen) if executor == "routed" else frozenset()
+        self.configure(partitions=partitions, threads=threads)
         self.state = state.copy()
         self._beginning = state.copy()
-        self._execute: Execute | None = None
 
     @classmethod
     def with_accounts(
-        cls, accounts: int, *, balance: int = 0, slots: int = 0, executor: Executor = "sequential"
+        cls,
+        accounts: int,
+        *,
+        balance: int = 0,
+        slots: int = 0,
+        executor: Executor = "routed",
+        features: Iterable[str] = (),
+        partitions: int = PARTITIONS,
+        threads: int | None = None,
     ) -> SuperVM:
         """A ledger of `accounts` accounts that all hold `balance`, and `slots` zero words of storage."""
-        return cls(State.with_accounts(accounts, balance=balance, slots=slots), executor=executor)
+        state = State.with_accounts(accounts, balance=balance, slots=slots)
+        return cls(state, executor=executor, features=features, partitions=partitions, threads=threads)
+
+    def configure(self, *, partitions: int, threads: int | None) -> None:
+        """Use other partitions and threads from the next batch on.
+
+        Raises
+        ------
+        FeatureError
+            If a number is outside its range; everything stays as it was.
+        """
+        _require_number("partitions", partitions, MOST_PARTITIONS)
+        if threads is not None:
+            _require_number("threads", threads, MOST_THREADS)
+        self.partitions, self.threads = partitions, threads
+        self._execute: Execute | None = None
 
     def execute(self, batch: Batch) -> Receipts:
         """Apply a batch to the ledger.
@@ -91,7 +166,7 @@ class SuperVM:
             If the executor needs a package that is not installed; the state is as it was.
         """
         if self._execute is None:
-            self._execute = _EXECUTORS[self.executor]()
+            self._execute = _EXECUTORS[self.executor](self)
         return self._execute(self.state, batch)
 
     def root(self) -> bytes:
@@ -104,3 +179,8 @@ class SuperVM:
 
     def __repr__(self) -> str:
         return f"<SuperVM, {self.executor} executor, {self.state!r}>"
+
+
+def _require_number(name: str, number: object, most: int) -> None:
+    if not isinstance(number, int) or not 1 <= number <= most:
+        raise FeatureError(f"{name} cannot be {number!r}; choose a whole number from 1 to {most}")

@@ -34,8 +34,26 @@ class ProgramError(SuperVMError, ValueError):
         self.line = line
 
 
+class WireError(SuperVMError, ValueError):
+    """Bytes, or addresses, that cannot be read as what they should be. Nothing was built; the message says where.
+
+    Attributes
+    ----------
+    record : int or None
+        The record at fault, counted from 0; None where the fault lies in no record.
+    """
+
+    def __init__(self, message: str, *, record: int | None = None) -> None:
+        super().__init__(message)
+        self.record = record
+
+
+class FeatureError(SuperVMError, ValueError):
+    """A feature's setting has no meaning. Nothing was built; the message names the setting and what it may be."""
+
+
 class UnknownNameError(SuperVMError, LookupError):
-    """A name (of an executor or a workload) that nothing answers to. Choose one of those that the message lists."""
+    """A name (of an executor, workload or feature) that nothing answers to. Choose one that the message lists."""
 
 
 class MissingDependencyError(SuperVMError, ImportError):

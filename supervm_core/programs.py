@@ -27,7 +27,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,9 @@ ARGUMENTS = 4
 MAXIMUM_INSTRUCTIONS = 1024
 MAXIMUM_GAS = 1_000_000
 """The most gas that one call may ask for: about a hundredth of a second in a compiled kernel."""
+
+REMEMBERED_TABLES = 64
+"""Tables of programs whose columns are kept. A table takes some tens of kilobytes at most for each of its programs."""
 
 # Prices in units of gas. Their order follows the cost in a compiled kernel: a register, a multiplication or division,
 # a word that may not be in the cache, and a word that must also be remembered in case the call fails.
@@ -259,6 +262,12 @@ class Code:
             immediate=read_only(np.array([row.immediate for row in rows], np.uint64)),
             gas=read_only(np.array([OPERATIONS[Op(row.op)].gas for row in rows], np.uint64)),
         )
+
+
+@lru_cache(maxsize=REMEMBERED_TABLES)
+def code_of(programs: tuple[Program, ...]) -> Code:
+    """`Code.pack` that remembers: the batches of a stream carry the same few programs, and packing takes a while."""
+    return Code.pack(programs)
 
 
 _NAMES = {op.name.lower(): op for op in Op}

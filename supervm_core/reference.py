@@ -23,13 +23,18 @@ to the receiver, **burn** takes it from the sender. Who may mint is decided outs
 
 **Call** moves the amount as a transfer does and then runs a program of the batch's table on behalf of the receiver. In
 this order: the program exists and is valid (`INVALID_PROGRAM`), the gas limit is at most `MAXIMUM_GAS`
-(`GAS_LIMIT_TOO_HIGH`), the amount moves, the program runs. Before each instruction its price is charged; one that can
-no longer be paid is not executed and not charged (`OUT_OF_GAS`). A call ends well at `stop` or by running past its
-last instruction. Gas used is the price of all instructions begun, also of a call that fails; nobody's balance pays it.
-A call that ends before its first instruction has used none. Within a call a program sees its own writes.
+(`GAS_LIMIT_TOO_HIGH`), the access list exists (`UNKNOWN_ACCESS_LIST`), the amount moves, the program runs. Before each
+instruction its price is charged; one that can no longer be paid is not executed and not charged (`OUT_OF_GAS`). A call
+ends well at `stop` or by running past its last instruction. Gas used is the price of all instructions begun, also of a
+call that fails; nobody's balance pays it. A call that ends before its first instruction has used none. Within a call a
+program sees its own writes.
 
 **Programs** read the transaction, any balance and any word of storage; they write storage and pay out of the receiver's
 account. Storage is one flat space that all programs share: which keys belong to whom is their convention.
+
+**Access lists** are a promise that a call may give: besides its sender and receiver it touches only what its list
+names. An instruction that would read or change another account or word fails (`UNDECLARED_ACCESS`); that the place
+exists is checked first. A call with `NO_ACCESS_LIST` promises nothing.
 """
 
 from __future__ import annotations
@@ -40,10 +45,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from supervm_core.access import AccessList, AccessLists
 from supervm_core.columns import UINT64_MAX
 from supervm_core.programs import MAXIMUM_GAS, OPERATIONS, REGISTERS, Instruction, Op, Program
 from supervm_core.state import ROOT_BYTES, ROOT_TAG, State
-from supervm_core.transactions import ANY_NONCE, Batch, Kind, Receipts, Status, Transaction
+from supervm_core.transactions import ANY_NONCE, NO_ACCESS_LIST, Batch, Kind, Receipts, Status, Transaction
 
 WORD_BITS = 64
 
@@ -72,10 +78,22 @@ class Draft:
     state: State
     balances: dict[int, int] = field(default_factory=dict)
     storage: dict[int, int] = field(default_factory=dict)
+    declared: AccessList | None = None
+    """What may be touched; None for everything."""
+
+    def reach(self, account: int) -> None:
+        """Let the transaction fail unless the account exists and may be touched."""
+        require(account < self.state.accounts, Status.UNKNOWN_ACCOUNT)
+        require(self.declared is None or account in self.declared.accounts, Status.UNDECLARED_ACCESS)
+
+    def reach_slot(self, slot: int) -> None:
+        """Let the transaction fail unless the slot exists and may be touched."""
+        require(slot < self.state.slots, Status.UNKNOWN_SLOT)
+        require(self.declared is None or slot in self.declared.slots, Status.UNDECLARED_ACCESS)
 
     def balance(self, account: int) -> int:
-        """The balance of an account, which must exist."""
-        require(account < self.state.accounts, Status.UNKNOWN_ACCOUNT)
+        """The balance of an account."""
+        self.reach(account)
         return self.balances.get(account, int(self.state.balances[account]))
 
     def credit(self, account: int, amount: int) -> None:
@@ -91,18 +109,18 @@ class Draft:
 
     def move(self, source: int, target: int, amount: int) -> None:
         """Debit, then credit; between an account and itself the second undoes the first."""
-        require(target < self.state.accounts, Status.UNKNOWN_ACCOUNT)
+        self.reach(target)
         self.debit(source, amount)
         self.credit(target, amount)
 
     def load(self, slot: int) -> int:
-        """The word in a slot, which must exist."""
-        require(slot < self.state.slots, Status.UNKNOWN_SLOT)
+        """The word in a slot."""
+        self.reach_slot(slot)
         return self.storage.get(slot, int(self.state.storage[slot]))
 
     def store(self, slot: int, word: int) -> None:
-        """Put a word into a slot, which must exist."""
-        require(slot < self.state.slots, Status.UNKNOWN_SLOT)
+        """Put a word into a slot."""
+        self.reach_slot(slot)
         self.storage[slot] = word
 
     def commit(self) -> None:
@@ -128,14 +146,16 @@ def execute(state: State, batch: Batch) -> Receipts:
     Receipts
         Fresh columns, one place per transaction.
     """
-    receipts = [apply(state, transaction, batch.programs) for transaction in batch.transactions()]
+    receipts = [apply(state, transaction, batch.programs, batch.lists) for transaction in batch.transactions()]
     return Receipts(
         status=np.array([status for status, _ in receipts], np.uint8),
         gas_used=np.array([gas for _, gas in receipts], np.uint64),
     )
 
 
-def apply(state: State, transaction: Transaction, programs: tuple[Program, ...]) -> tuple[Status, int]:
+def apply(
+    state: State, transaction: Transaction, programs: tuple[Program, ...], lists: AccessLists
+) -> tuple[Status, int]:
     """Apply one transaction; its status and the gas it used."""
     machine = Machine(transaction, Draft(state))
     try:
@@ -151,7 +171,7 @@ def apply(state: State, transaction: Transaction, programs: tuple[Program, ...])
             case Kind.BURN:
                 machine.draft.debit(transaction.sender, transaction.amount)
             case Kind.CALL:
-                call(machine, programs)
+                call(machine, programs, lists)
     except Failure as failure:
         return failure.status, machine.gas_used
     machine.draft.commit()
@@ -184,13 +204,14 @@ class Machine:
     stopped: bool = False
 
 
-def call(machine: Machine, programs: tuple[Program, ...]) -> None:
+def call(machine: Machine, programs: tuple[Program, ...], lists: AccessLists) -> None:
     """Check and pay in, then run the program to its end."""
     transaction = machine.transaction
     require(transaction.program < len(programs), Status.INVALID_PROGRAM)
     program = programs[transaction.program]
     require(program.is_valid, Status.INVALID_PROGRAM)
     require(transaction.gas_limit <= MAXIMUM_GAS, Status.GAS_LIMIT_TOO_HIGH)
+    machine.draft.declared = declaration(transaction, lists)
     machine.draft.move(transaction.sender, transaction.receiver, transaction.amount)
     while not machine.stopped and machine.next < len(program):
         instruction = program.instructions[machine.next]
@@ -199,6 +220,15 @@ def call(machine: Machine, programs: tuple[Program, ...]) -> None:
         machine.gas_used += price
         machine.next += 1
         INSTRUCTIONS[Op(instruction.op)](machine, instruction)
+
+
+def declaration(transaction: Transaction, lists: AccessLists) -> AccessList | None:
+    """What the call may touch: sender, receiver and its access list; None where it declares none."""
+    if transaction.access == NO_ACCESS_LIST:
+        return None
+    require(transaction.access < len(lists), Status.UNKNOWN_ACCESS_LIST)
+    accounts, slots = lists[transaction.access]
+    return AccessList((transaction.sender, transaction.receiver, *accounts), slots)
 
 
 Action = Callable[[Machine, Instruction], None]

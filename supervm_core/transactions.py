@@ -20,15 +20,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from supervm_core.access import AccessLists
 from supervm_core.columns import U8, U32, U64, UINT64_MAX, as_column, read_only
 from supervm_core.errors import BatchError
-from supervm_core.programs import ARGUMENTS, MAXIMUM_GAS, Code, Program
+from supervm_core.programs import ARGUMENTS, MAXIMUM_GAS, Code, Program, code_of
 
 ANY_NONCE = UINT64_MAX
 """The nonce of an unordered transaction: it is not compared, and none is consumed."""
 
 LAST_NONCE = ANY_NONCE - 1
 """The last nonce that an ordered transaction can carry; the account that has consumed it is exhausted."""
+
+NO_ACCESS_LIST = 2**32 - 1
+"""The access list of a call that declares none: it may touch everything."""
 
 
 class Kind(IntEnum):
@@ -56,6 +60,8 @@ class Status(IntEnum):
     UNKNOWN_SLOT = 10
     DIVISION_BY_ZERO = 11
     REVERTED = 12
+    UNKNOWN_ACCESS_LIST = 13
+    UNDECLARED_ACCESS = 14
 
     @property
     def label(self) -> str:
@@ -77,6 +83,8 @@ class Transaction(NamedTuple):
     """Calls only."""
     arguments: tuple[int, ...] = (0,) * ARGUMENTS
     """Calls only."""
+    access: int = NO_ACCESS_LIST
+    """Place in the batch's table of access lists; calls only."""
 
 
 COLUMN_TYPES: dict[str, type[np.unsignedinteger[Any]]] = {
@@ -88,7 +96,10 @@ COLUMN_TYPES: dict[str, type[np.unsignedinteger[Any]]] = {
     "program": np.uint32,
     "gas_limit": np.uint64,
     "arguments": np.uint64,
+    "access": np.uint32,
 }
+
+NO_LISTS = AccessLists()
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,13 +108,15 @@ class Batch:
 
     Parameters
     ----------
-    kind, sender, receiver, amount, nonce, program, gas_limit : array_like of int, shape (n,) or ()
+    kind, sender, receiver, amount, nonce, program, gas_limit, access : array_like of int, shape (n,) or ()
         A single number stands for a column that repeats it. Arrays that already have the column's type are shared,
         not copied: leave them alone afterwards.
     arguments : array_like of int, shape (n, 4) or (4,)
         The arguments of calls.
     programs : sequence of Program
         The table that `program` points into.
+    lists : AccessLists
+        The table that `access` points into.
 
     Raises
     ------
@@ -119,7 +132,9 @@ class Batch:
     program: U32
     gas_limit: U64
     arguments: U64
+    access: U32
     programs: tuple[Program, ...]
+    lists: AccessLists
 
     def __init__(
         self,
@@ -132,7 +147,9 @@ class Batch:
         program: ArrayLike = 0,
         gas_limit: ArrayLike = MAXIMUM_GAS,
         arguments: ArrayLike = (0,) * ARGUMENTS,
+        access: ArrayLike = NO_ACCESS_LIST,
         programs: Sequence[Program] = (),
+        lists: AccessLists = NO_LISTS,
     ) -> None:
         given = {
             "kind": kind,
@@ -143,40 +160,47 @@ class Batch:
             "program": program,
             "gas_limit": gas_limit,
             "arguments": arguments,
+            "access": access,
         }
         columns = {name: as_column(name, given[name], dtype, BatchError) for name, dtype in COLUMN_TYPES.items()}
         for name, column in _equally_long(columns).items():
             object.__setattr__(self, name, read_only(column))
         object.__setattr__(self, "programs", tuple(programs))
+        object.__setattr__(self, "lists", lists)
 
     @classmethod
-    def of(cls, transactions: Iterable[Transaction], programs: Sequence[Program] = ()) -> Batch:
+    def of(
+        cls,
+        transactions: Iterable[Transaction],
+        programs: Sequence[Program] = (),
+        lists: AccessLists = NO_LISTS,
+    ) -> Batch:
         """A batch from rows."""
         rows = list(transactions)
         fields = zip(*rows, strict=True) if rows else [()] * len(Transaction._fields)
         columns: dict[str, Any] = dict(zip(Transaction._fields, map(list, fields), strict=True))
         if not rows:
             columns["arguments"] = np.zeros((0, ARGUMENTS), np.uint64)
-        return cls(**columns, programs=programs)
+        return cls(**columns, programs=programs, lists=lists)
 
     def __len__(self) -> int:
         return self.kind.size
 
     def __getitem__(self, places: slice) -> Batch:
-        """The transactions at those places, as a batch with the same programs."""
+        """The transactions at those places, as a batch with the same tables."""
         columns = {name: getattr(self, name)[places] for name in COLUMN_TYPES}
-        return Batch(**columns, programs=self.programs)
+        return Batch(**columns, programs=self.programs, lists=self.lists)
 
     def transactions(self) -> Iterator[Transaction]:
         """The rows, as plain numbers."""
         columns = [getattr(self, name).tolist() for name in Transaction._fields]
-        for *fields, arguments in zip(*columns, strict=True):
-            yield Transaction._make((*fields, tuple(arguments)))
+        for *fields, arguments, access in zip(*columns, strict=True):
+            yield Transaction._make((*fields, tuple(arguments), access))
 
     @cached_property
     def code(self) -> Code:
         """The programs as columns, laid out when first asked for."""
-        return Code.pack(self.programs)
+        return code_of(self.programs)
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self)} transactions and {len(self.programs)} programs>"

@@ -13,7 +13,12 @@ finished before the next begins. Three things differ in form, none in result.
 - *Bounds.* Valid programs only name registers, arguments and instructions that exist, accounts and slots are compared
   before use, so no index can leave its array although none is checked a second time.
 
-The interpreter stands inside the loop because a helper that takes arrays costs more than the work of a transfer.
+The interpreter stands inside the loop because a helper that takes arrays costs more than the work of a transfer. What
+a transfer costs is waiting for memory, so the loop asks for the accounts of a transaction that comes later; that is a
+hint to the processor and touches nothing.
+
+The loop comes in two forms: `kernel` takes the batch as it stands; the ordered path builds itself another that takes
+the places that it is given, in that order.
 """
 # ruff: noqa: N806, RET508  (constants keep their names inside the closure; one chain of branches makes a jump table)
 
@@ -22,20 +27,31 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from supervm_core.columns import U8, U32, U64, UINT64_MAX
-from supervm_core.execution.compiling import compiled, reads, writes
+from supervm_core.execution.compiling import BATCH, CODE, LEDGER, RECEIPTS, compiled, prefetch, reads
 from supervm_core.programs import GAS_WRITE, MAXIMUM_GAS, REGISTERS, Op
 from supervm_core.state import State
-from supervm_core.transactions import ANY_NONCE, Batch, Kind, Receipts, Status
+from supervm_core.transactions import ANY_NONCE, NO_ACCESS_LIST, Batch, Kind, Receipts, Status
+
+LOOK_AHEAD = 8
+"""How many transactions ahead accounts are asked for: about as many as fit into the time that memory takes."""
 
 
-def _build() -> Any:
-    """Compile the kernel; the constants of other modules enter through this closure (see `compiling`)."""
+def build(*, in_order: bool) -> Any:
+    """Compile the kernel; the constants of other modules enter through this closure (see `compiling`).
+
+    Parameters
+    ----------
+    in_order : bool
+        Whether the kernel executes the transactions that `order` lists, or the whole batch.
+    """
     TRANSFER, MINT, BURN, CALL = map(np.uint8, Kind)
     (
         SUCCESS, UNKNOWN_KIND, UNKNOWN_ACCOUNT, NONCE_MISMATCH, NONCE_EXHAUSTED, INSUFFICIENT_BALANCE, OVERFLOW,
         INVALID_PROGRAM, GAS_LIMIT_TOO_HIGH, OUT_OF_GAS, UNKNOWN_SLOT, DIVISION_BY_ZERO, REVERTED,
+        UNKNOWN_ACCESS_LIST, UNDECLARED_ACCESS,
     ) = map(np.uint8, Status)  # fmt: skip
     (
         STOP, REVERT, SET, MOVE, ADD, SUB, MUL, WRAPPING_ADD, WRAPPING_SUB, WRAPPING_MUL, DIV, MOD, AND, OR, XOR,
@@ -43,8 +59,10 @@ def _build() -> Any:
         AMOUNT, BALANCE, LOAD, STORE, PAY,
     ) = map(np.uint8, Op)  # fmt: skip
     uint64 = np.uint64
-    ZERO, ONE, WORD_BITS, LARGEST = uint64(0), uint64(1), uint64(64), uint64(UINT64_MAX)
-    ANY, GAS_CEILING = uint64(ANY_NONCE), uint64(MAXIMUM_GAS)
+    ZERO, ONE, TWO, WORD_BITS, LARGEST = uint64(0), uint64(1), uint64(2), uint64(64), uint64(UINT64_MAX)
+    ANY, GAS_CEILING, NO_LIST = uint64(ANY_NONCE), uint64(MAXIMUM_GAS), uint64(NO_ACCESS_LIST)
+    AHEAD = uint64(LOOK_AHEAD)
+    IN_ORDER = in_order
     REGISTER_COUNT = REGISTERS
     # A payment remembers two balances, and so does the amount that comes with the call.
     LOG_PLACES = 2 * (MAXIMUM_GAS // GAS_WRITE) + 2
@@ -53,6 +71,7 @@ def _build() -> Any:
         balances: U64,
         nonces: U64,
         storage: U64,
+        order: U32,
         kind: U8,
         sender: U32,
         receiver: U32,
@@ -61,6 +80,9 @@ def _build() -> Any:
         program: U32,
         gas_limit: U64,
         arguments: U64,
+        access: U32,
+        bounds: U64,
+        places: U64,
         valid: U8,
         first: U64,
         last: U64,
@@ -76,13 +98,24 @@ def _build() -> Any:
         accounts = uint64(balances.size)
         slots = uint64(storage.size)
         programs = uint64(valid.size)
+        lists = uint64(bounds.size) // TWO
         registers = np.empty(REGISTER_COUNT, np.uint64)
         # What a call overwrote, oldest first: a place (an account, or accounts + a slot) and its former number.
         log_size = LOG_PLACES if programs != ZERO else 0
         log_places = np.empty(log_size, np.uint64)
         log_numbers = np.empty(log_size, np.uint64)
 
-        for t in range(uint64(kind.size)):
+        total_count = uint64(order.size) if IN_ORDER else uint64(kind.size)
+        for turn in range(total_count):
+            later = min(turn + AHEAD, total_count - ONE)
+            if IN_ORDER:
+                later = uint64(order[later])
+            prefetch(balances, uint64(sender[later]))
+            prefetch(balances, uint64(receiver[later]))
+            if nonce[later] != ANY:
+                prefetch(nonces, uint64(sender[later]))
+
+            t = uint64(order[turn]) if IN_ORDER else turn
             gas_used[t] = ZERO
             what = kind[t]
             source = uint64(sender[t])
@@ -122,6 +155,8 @@ def _build() -> Any:
             # Transfers and calls. A call is checked before its amount moves.
             place = ZERO
             limit = ZERO
+            declared = False
+            list_at = ZERO
             if what == CALL:
                 place = uint64(program[t])
                 limit = gas_limit[t]
@@ -130,6 +165,11 @@ def _build() -> Any:
                     continue
                 if limit > GAS_CEILING:
                     status[t] = GAS_LIMIT_TOO_HIGH
+                    continue
+                list_at = uint64(access[t])
+                declared = list_at != NO_LIST
+                if declared and list_at >= lists:
+                    status[t] = UNKNOWN_ACCESS_LIST
                     continue
             held = balances[source]
             if held < value:
@@ -151,7 +191,7 @@ def _build() -> Any:
             log_numbers[0] = held
             log_places[1] = target
             log_numbers[1] = before
-            logged = uint64(2)
+            logged = TWO
             registers[:] = ZERO
             used = ZERO
             start = first[place]
@@ -171,6 +211,24 @@ def _build() -> Any:
                 y = registers[b[at]]
                 word = immediate[at]
                 at += ONE
+                if declared and (
+                    (what in (BALANCE, PAY) and x < accounts and x != source and x != target)
+                    or (what in (LOAD, STORE) and x < slots)
+                ):
+                    # Sought by halves: the first of the list's places that is not below x.
+                    group = TWO * list_at + (ONE if what in (LOAD, STORE) else ZERO)
+                    low = bounds[group]
+                    beyond = bounds[group + ONE]
+                    high = beyond
+                    while low < high:
+                        middle = low + (high - low) // TWO
+                        if places[middle] < x:
+                            low = middle + ONE
+                        else:
+                            high = middle
+                    if low == beyond or places[low] != x:
+                        outcome = UNDECLARED_ACCESS
+                        break
                 if what == STOP:
                     break
                 elif what == REVERT:
@@ -281,7 +339,7 @@ def _build() -> Any:
                         log_numbers[logged] = held
                         log_places[logged + ONE] = x
                         log_numbers[logged + ONE] = before
-                        logged += uint64(2)
+                        logged += TWO
                         balances[target] = held - y
                         balances[x] = total
 
@@ -296,17 +354,23 @@ def _build() -> Any:
             status[t] = outcome
             gas_used[t] = used
 
-    ledger = [writes("uint64")] * 3
-    transactions = [
-        reads("uint8"), reads("uint32"), reads("uint32"), reads("uint64"), reads("uint64"), reads("uint32"),
-        reads("uint64"), reads("uint64", dimensions=2),
-    ]  # fmt: skip
-    code = [reads("uint8"), reads("uint64"), reads("uint64"), *[reads("uint8")] * 4, reads("uint64"), reads("uint64")]
-    receipts = [writes("uint8"), writes("uint64")]
-    return compiled([*ledger, *transactions, *code, *receipts])(kernel)
+    return compiled([*LEDGER, reads("uint32"), *BATCH, *CODE, *RECEIPTS])(kernel)
 
 
-kernel = _build()
+kernel = build(in_order=False)
+
+NO_ORDER = np.zeros(0, np.uint32)
+NO_ORDER.flags.writeable = False
+
+
+def columns(batch: Batch) -> tuple[NDArray[Any], ...]:
+    """The batch's columns in the order in which kernels take them."""
+    code, lists = batch.code, batch.lists
+    return (
+        batch.kind, batch.sender, batch.receiver, batch.amount, batch.nonce, batch.program, batch.gas_limit,
+        batch.arguments, batch.access, lists.bounds, lists.places,
+        code.valid, code.first, code.last, code.op, code.dst, code.a, code.b, code.immediate, code.gas,
+    )  # fmt: skip
 
 
 def execute(state: State, batch: Batch) -> Receipts:
@@ -325,12 +389,7 @@ def execute(state: State, batch: Batch) -> Receipts:
         Fresh columns, one place per transaction.
     """
     receipts = Receipts(status=np.empty(len(batch), np.uint8), gas_used=np.empty(len(batch), np.uint64))
-    code = batch.code
     kernel(
-        state.balances, state.nonces, state.storage,
-        batch.kind, batch.sender, batch.receiver, batch.amount, batch.nonce, batch.program, batch.gas_limit,
-        batch.arguments,
-        code.valid, code.first, code.last, code.op, code.dst, code.a, code.b, code.immediate, code.gas,
-        receipts.status, receipts.gas_used,
+        state.balances, state.nonces, state.storage, NO_ORDER, *columns(batch), receipts.status, receipts.gas_used
     )  # fmt: skip
     return receipts

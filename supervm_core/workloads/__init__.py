@@ -80,6 +80,32 @@ known_out:  set       r7, 997
 too_little: revert
 """)
 
+DIGEST = assemble("""
+; Fold a word of storage and two arguments into a digest of twelve rounds, as contracts do that check a proof of work.
+;   argument 0: the slot, which receives the digest
+;   arguments 1 and 2: what is folded in
+            argument  r0, 0
+            argument  r1, 1
+            argument  r2, 2
+            load      r3, r0
+            set       r4, 12            ; rounds
+            set       r5, 1
+            set       r6, 0x9E37_79B9_7F4A_7C15
+            set       r7, 29
+round:      xor       r3, r3, r1
+            wrapping_mul r3, r3, r6
+            shift_right r8, r3, r7
+            xor       r3, r3, r8
+            wrapping_add r1, r1, r2
+            less      r9, r1, r3
+            wrapping_add r2, r2, r9
+            or        r10, r1, r5
+            sub       r4, r4, r5
+            jump_if   r4, round
+            store     r0, r3
+            stop
+""")
+
 
 class Stream:
     """Reproducible numbers."""
@@ -124,7 +150,7 @@ def calls(
     *,
     accounts: int,
     slots: int,
-    program: Literal["swap", "capped_mint"] = "swap",
+    program: Literal["swap", "capped_mint", "digest"] = "swap",
     seed: int = 0,
     nonces: Nonces = "any",
 ) -> Batch:
@@ -136,9 +162,10 @@ def calls(
         As for `transfers`.
     slots : int
         Storage words of the ledger, at least 2. `"swap"` makes each pair of words a pool; `"capped_mint"` makes all of
-        them one edition, which sells out when there are more calls than words.
-    program : {"swap", "capped_mint"}
-        An exchange against a pool in either direction, or the next token of an edition.
+        them one edition, which sells out when there are more calls than words; `"digest"` uses each word by itself.
+    program : {"swap", "capped_mint", "digest"}
+        An exchange against a pool in either direction, the next token of an edition, or a long computation: about 130
+        instructions between one read and one write.
     """
     _at_least_one("accounts", accounts)
     stream = Stream(seed)
@@ -177,7 +204,7 @@ def mixed(txs: int, *, accounts: int, slots: int, seed: int = 0, nonces: Nonces 
     )
 
 
-_PROGRAMS: dict[str, Program] = {"swap": SWAP, "capped_mint": CAPPED_MINT}
+_PROGRAMS: dict[str, Program] = {"swap": SWAP, "capped_mint": CAPPED_MINT, "digest": DIGEST}
 
 _WORKLOADS: dict[str, Callable[..., Batch]] = {"transfer": transfers, "call": calls, "mixed": mixed}
 
@@ -207,6 +234,10 @@ def _arguments(program: str, txs: int, slots: int, stream: Stream) -> NDArray[np
         arguments[:, 0] = pool + direction
         arguments[:, 1] = pool + (np.uint64(1) - direction)
         arguments[:, 2] = stream.below(SMALL_AMOUNTS, txs) + np.uint64(1)
+    elif program == "digest":
+        arguments[:, 0] = stream.below(slots, txs)
+        arguments[:, 1] = stream.below(2**32, txs)
+        arguments[:, 2] = stream.below(2**32, txs)
     else:
         arguments[:, 1] = slots - 1
     return arguments

@@ -11,8 +11,9 @@ import numba
 import numpy as np
 import pytest
 
+from supervm_core import features
 from supervm_core.engine import SuperVM
-from supervm_core.errors import SuperVMError, UnknownNameError
+from supervm_core.errors import FeatureError, SuperVMError, UnknownNameError
 from supervm_core.execution import compiling
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Kind
@@ -33,7 +34,7 @@ def python(program: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.fixture(params=["sequential", "reference"])
+@pytest.fixture(params=["routed", "sequential", "reference"])
 def vm(request: pytest.FixtureRequest) -> SuperVM:
     return SuperVM.with_accounts(20, balance=100, slots=8, executor=request.param)
 
@@ -78,9 +79,67 @@ def test_empty_batch_is_executed(vm: SuperVM) -> None:
 
 
 def test_unknown_executor_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match="no executor 'parallel'; known are sequential, reference") as refusal:
+    with pytest.raises(
+        UnknownNameError, match="no executor 'parallel'; known are routed, sequential, reference"
+    ) as refusal:
         SuperVM(State([]), executor="parallel")
     assert isinstance(refusal.value, SuperVMError)
+
+
+def test_features_concern_the_routed_executor_only() -> None:
+    with pytest.raises(FeatureError, match="the reference executor has no features; leave executor out"):
+        SuperVM(State([]), executor="reference", features=["partitioned-fastpath"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"partitions": 0}, "partitions cannot be 0; choose a whole number from 1 to 1024"),
+        ({"partitions": 1025}, "partitions cannot be 1025"),
+        ({"partitions": 2.5}, "partitions cannot be 2.5"),
+        ({"threads": 0}, "threads cannot be 0; choose a whole number from 1 to 256"),
+        ({"threads": 257}, "threads cannot be 257"),
+    ],
+)
+def test_numbers_outside_their_range_are_refused(settings: dict[str, int], message: str) -> None:
+    with pytest.raises(FeatureError, match=message):
+        SuperVM(State([]), **settings)
+    vm = SuperVM(State([]))
+    with pytest.raises(FeatureError, match=message):
+        vm.configure(**{"partitions": 8, "threads": None, **settings})
+    assert (vm.partitions, vm.threads) == (8, None)
+
+
+def test_environment_switches_features_on_and_the_caller_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert SuperVM(State([])).features == frozenset()
+    monkeypatch.setenv("ENABLE_PARTITIONED_FASTPATH", "1")
+    assert SuperVM(State([])).features == {"partitioned-fastpath"}
+    chosen = ["-partitioned-fastpath", "consensus-optimizations"]
+    assert SuperVM(State([]), features=chosen).features == {"consensus-optimizations"}
+    assert SuperVM(State([]), executor="sequential").features == frozenset()
+    monkeypatch.setenv("ENABLE_PARTITIONED_FASTPATH", "yes")
+    with pytest.raises(FeatureError, match="ENABLE_PARTITIONED_FASTPATH is 'yes'; it must be 0 or 1"):
+        SuperVM(State([]))
+
+
+def test_second_tier_is_on_unless_switched_off() -> None:
+    feature = features.Feature("prover-pool", "an example", 2)
+    assert feature.variable == "DISABLE_PROVER_POOL"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(features.FEATURES, feature.name, feature)
+        assert features.active(environment={}) == {feature.name}
+        assert features.active(environment={feature.variable: "1"}) == frozenset()
+        assert features.active([feature.name], {feature.variable: "1"}) == {feature.name}
+        assert features.active(["-" + feature.name], {}) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("partitioned-fast-path", "did you mean 'partitioned-fastpath'"), ("x", "known are partitioned-fastpath, cons")],
+)
+def test_unknown_feature_is_answered_with_the_nearest(name: str, hint: str) -> None:
+    with pytest.raises(UnknownNameError, match=f"there is no feature '{name}'; {hint}"):
+        SuperVM(State([]), features=[name])
 
 
 def test_numba_loads_with_the_first_batch_and_not_before() -> None:

@@ -15,33 +15,24 @@ from hypothesis import given, settings
 
 from supervm_core import reference
 from supervm_core.columns import UINT64_MAX
-from supervm_core.execution import sequential
+from supervm_core.execution import conflicts, decoding, lockstep, ordered, owned, sequential
 from supervm_core.programs import MAXIMUM_GAS, OPERATIONS, Instruction, Op, Operand, Program, assemble
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Kind, Receipts, Status, Transaction
 from supervm_core.workloads import calls, mixed, transfers
 
+from .equality import assert_equal_executions
 from .ledgers import EDGES, SEARCH, ledger, ledgers
 
 
-def assert_equal_executions(state: State, batch: Batch) -> Receipts:
-    """Execute both ways, compare everything, and give the receipts."""
-    specified, compiled = state.copy(), state.copy()
-    expected = reference.execute(specified, batch)
-    receipts = sequential.execute(compiled, batch)
-    assert [Status(status) for status in receipts.status] == [Status(status) for status in expected.status]
-    assert receipts.gas_used.tolist() == expected.gas_used.tolist()
-    assert compiled.balances.tolist() == specified.balances.tolist()
-    assert compiled.nonces.tolist() == specified.nonces.tolist()
-    assert compiled.storage.tolist() == specified.storage.tolist()
-    assert compiled.root() == specified.root() == reference.state_root(specified)
-    return receipts
+def assert_kernel_equals_specification(state: State, batch: Batch) -> Receipts:
+    return assert_equal_executions(state, batch, sequential.execute)
 
 
 @settings(SEARCH, max_examples=500)
 @given(ledgers())
 def test_kernel_equals_specification(searched: tuple[State, Batch]) -> None:
-    assert_equal_executions(*searched)
+    assert_kernel_equals_specification(*searched)
 
 
 def test_kernel_equals_specification_on_a_mass_of_random_ledgers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +53,7 @@ def test_kernel_equals_specification_on_a_mass_of_random_ledgers(monkeypatch: py
     monkeypatch.setattr(reference, "INSTRUCTIONS", Watched(reference.INSTRUCTIONS))
     choose = Random(20)
     for _ in range(400):
-        receipts = assert_equal_executions(*ledger(choose, size=40))
+        receipts = assert_kernel_equals_specification(*ledger(choose, size=40))
         statuses.update(Status(status) for status in receipts.status)
     assert statuses == set(Status)
     assert operations == set(Op) - {Op.REVERT}, "operations that never came to their end (revert never does)"
@@ -80,7 +71,7 @@ def test_kernel_computes_as_specified_at_every_edge() -> None:
     for a, b in product(numbers, repeat=2):
         for place in range(len(programs)):
             batch = Batch(Kind.CALL, 0, 0, program=place, arguments=(a, b, 0, 0), programs=programs)
-            assert_equal_executions(state, batch)
+            assert_kernel_equals_specification(state, batch)
 
 
 def scarce(accounts: int, slots: int) -> State:
@@ -101,7 +92,7 @@ def scarce(accounts: int, slots: int) -> State:
     ids=["transfers", "swaps", "capped mint", "mixed"],
 )
 def test_kernel_equals_specification_on_workloads(batch: Batch) -> None:
-    receipts = assert_equal_executions(scarce(50, 40), batch)
+    receipts = assert_kernel_equals_specification(scarce(50, 40), batch)
     assert (receipts.status == Status.SUCCESS).any()
 
 
@@ -124,7 +115,7 @@ def test_longest_possible_call_is_undone_completely(write: str) -> None:
     state = State([2**40, 0], storage=[5, 6])
     before = state.root()
     batch = Batch(Kind.CALL, 0, 0, 7, gas_limit=MAXIMUM_GAS, programs=[endless])
-    receipts = assert_equal_executions(state, batch)
+    receipts = assert_kernel_equals_specification(state, batch)
     assert receipts.counts()["out of gas"] == 1
     assert receipts.gas_used[0] > MAXIMUM_GAS - 20
     sequential.execute(state, batch)
@@ -140,10 +131,28 @@ def test_kernel_runs_in_threads_without_holding_the_interpreter() -> None:
     assert all(each == receipts[0] for each in receipts)
 
 
-def test_kernel_takes_foreign_constants_through_its_closure_only() -> None:
+KERNELS = {
+    "sequential": sequential.kernel,
+    "in order": ordered.execute_in_order,
+    "levels": conflicts.sort_by_level,
+    "lockstep": lockstep.run_in_lockstep,
+    "owned": owned.run_owned,
+    "receive": owned.receive,
+    "take back": owned.take_back,
+    "insert": decoding.insert,
+    "lookup": decoding.lookup,
+    "decode": decoding.decode,
+}
+
+
+@pytest.mark.parametrize("kernel", KERNELS.values(), ids=KERNELS)
+def test_kernels_take_foreign_constants_through_their_closures_only(kernel: object) -> None:
     """numba keeps a cached kernel when a global of another module changes: a renumbered status would go unnoticed."""
-    function = sequential.kernel.py_func
-    assert {name for name in function.__code__.co_names if name in function.__globals__} <= {"np"}
+    function = kernel.py_func
+    named = {name: function.__globals__[name] for name in function.__code__.co_names if name in function.__globals__}
+    here = {name for name, value in named.items() if getattr(value, "__module__", None) == function.__module__}
+    assert set(named) - here <= {"np", "prefetch"}
+    assert here <= {"_hashed"}
 
 
 def test_every_operation_is_specified() -> None:

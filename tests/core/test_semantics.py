@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervm_core import reference
+from supervm_core.access import AccessList, AccessLists
 from supervm_core.columns import UINT64_MAX
 from supervm_core.execution import sequential
 from supervm_core.programs import MAXIMUM_GAS, OPERATIONS, Instruction, Op, Program, assemble
@@ -26,9 +27,15 @@ Execute = Callable[[State, Batch], Receipts]
 EXECUTORS = st.sampled_from([reference.execute, sequential.execute])
 
 
-def run(execute: Execute, state: State, *rows: Transaction, programs: tuple[Program, ...] = ()) -> list[Status]:
+def run(
+    execute: Execute,
+    state: State,
+    *rows: Transaction,
+    programs: tuple[Program, ...] = (),
+    lists: tuple[AccessList, ...] = (),
+) -> list[Status]:
     """The statuses of some transactions, by row."""
-    return [Status(status) for status in execute(state, Batch.of(rows, programs)).status]
+    return [Status(status) for status in execute(state, Batch.of(rows, programs, AccessLists.of(lists))).status]
 
 
 def call(text: str, **columns: object) -> tuple[Transaction, tuple[Program, ...]]:
@@ -280,6 +287,65 @@ def test_call_sees_its_own_writes_and_starts_with_zero_registers(execute: Execut
     """)
     assert run(execute, state, row, row, programs=programs) == [Status.SUCCESS] * 2
     assert state == State([0, 0], storage=[1, 42])
+
+
+# Access lists
+
+TOUCHES = {
+    "balance r1, r0": AccessList(accounts=(3, 2)),
+    "pay r0, r1": AccessList(accounts=(3, 2)),
+    "load r1, r0": AccessList(slots=(3, 2)),
+    "store r0, r1": AccessList(slots=(3, 2)),
+}
+
+
+@pytest.mark.parametrize(("touch", "declared"), TOUCHES.items(), ids=TOUCHES)
+def test_call_touches_what_it_declared_and_nothing_else(execute: Execute, touch: str, declared: AccessList) -> None:
+    row, programs = call(f"argument r0, 0 \n set r1, 1 \n {touch}", amount=4, access=1, nonce=0)
+    # What the list says in the other column helps nothing: accounts are not slots.
+    crossed = AccessList(declared.slots, declared.accounts)
+    rows = [row._replace(arguments=(place, 0, 0, 0), nonce=nonce) for nonce, place in enumerate((2, 3, 4, 9))]
+    state = State([50] * 5, storage=[0] * 5)
+    unknown = Status.UNKNOWN_ACCOUNT if declared.accounts else Status.UNKNOWN_SLOT
+    assert run(execute, state, *rows, programs=programs, lists=(crossed, declared)) == [
+        Status.SUCCESS,
+        Status.SUCCESS,
+        Status.UNDECLARED_ACCESS,
+        unknown,
+    ]
+    assert state.nonces[0] == 4
+    assert state.balances[0] == 50 - 2 * 4
+
+
+def test_sender_and_receiver_need_no_declaration(execute: Execute) -> None:
+    row, programs = call(
+        "sender r0 \n balance r1, r0 \n receiver r2 \n balance r3, r2 \n pay r0, r3", access=0, amount=4
+    )
+    state = State([10, 5])
+    assert run(execute, state, row, programs=programs, lists=(AccessList(),)) == [Status.SUCCESS]
+    assert state == State([15, 0])
+
+
+def test_access_list_that_the_batch_lacks_cannot_be_declared(execute: Execute) -> None:
+    row, programs = call("stop", access=1, nonce=0, amount=4)
+    state = State([10, 0])
+    lists = (AccessList(),)
+    assert run(execute, state, row, programs=programs, lists=lists) == [Status.UNKNOWN_ACCESS_LIST]
+    above = row._replace(nonce=1, gas_limit=MAXIMUM_GAS + 1)
+    assert run(execute, state, above, programs=programs, lists=lists) == [Status.GAS_LIMIT_TOO_HIGH]
+    assert state == State([10, 0], [2, 0])
+
+
+def test_other_kinds_declare_nothing(execute: Execute) -> None:
+    assert run(execute, State([10, 0]), Transaction(Kind.TRANSFER, 0, 1, 4, access=7)) == [Status.SUCCESS]
+
+
+def test_undeclared_access_comes_before_what_the_payment_would_do(execute: Execute) -> None:
+    row, programs = call("set r0, 2 \n set r1, 1 \n pay r0, r1", access=0)
+    full = State([0, 1, UINT64_MAX])
+    poor = State([0, 0, 0])
+    assert run(execute, full, row, programs=programs, lists=(AccessList(),)) == [Status.UNDECLARED_ACCESS]
+    assert run(execute, poor, row, programs=programs, lists=(AccessList(),)) == [Status.UNDECLARED_ACCESS]
 
 
 M = UINT64_MAX

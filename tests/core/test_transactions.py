@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervm_core.access import AccessList, AccessLists
 from supervm_core.columns import UINT64_MAX
 from supervm_core.errors import BatchError, SuperVMError
 from supervm_core.programs import MAXIMUM_GAS, assemble
@@ -86,7 +87,7 @@ def test_unfit_columns_are_refused_by_name(columns: dict[str, object], message: 
 @given(ledgers())
 def test_rows_and_columns_say_the_same(searched: tuple[object, Batch]) -> None:
     _, batch = searched
-    again = Batch.of(batch.transactions(), batch.programs)
+    again = Batch.of(batch.transactions(), batch.programs, batch.lists)
     for name in COLUMN_TYPES:
         np.testing.assert_array_equal(getattr(again, name), getattr(batch, name))
 
@@ -130,3 +131,26 @@ def test_receipts_compare_by_contents(one: list[Status], other: list[Status]) ->
 
     assert (receipts(one) == receipts(other)) == (one == other)
     assert receipts(one) != one
+
+
+@given(st.lists(st.tuples(st.lists(st.integers(0, UINT64_MAX)), st.lists(st.integers(0, UINT64_MAX)))))
+def test_access_lists_keep_what_they_are_given_sorted(lists: list[tuple[list[int], list[int]]]) -> None:
+    table = AccessLists.of(AccessList(tuple(accounts), tuple(slots)) for accounts, slots in lists)
+    assert len(table) == len(lists)
+    assert [table[place] for place in range(len(table))] == [
+        (tuple(sorted(accounts)), tuple(sorted(slots))) for accounts, slots in lists
+    ]
+
+
+@pytest.mark.parametrize(
+    ("counts", "places", "message"),
+    [
+        ([1, 1], [7], "count 2 places, and 1 are given"),
+        ([2**63, 2**63], [], "count 18446744073709551616 places, and 0 are given"),
+        ([1], [7], "counts of shape .1,. and places"),
+        ([1, 0], [-1], "'access list places' holds -1 at position 0"),
+    ],
+)
+def test_access_lists_that_do_not_add_up_are_refused(counts: list[int], places: list[int], message: str) -> None:
+    with pytest.raises(BatchError, match=message):
+        AccessLists(counts, places)

@@ -10,7 +10,7 @@ import pytest
 
 from supervm_core.engine import SuperVM
 from supervm_core.errors import BatchError, UnknownNameError
-from supervm_core.transactions import ANY_NONCE, COLUMN_TYPES, Batch, Kind
+from supervm_core.transactions import ANY_NONCE, COLUMN_TYPES, NO_ACCESS_LIST, Batch, Kind
 from supervm_core.workloads import CAPPED_MINT, SWAP, Stream, calls, mixed, transfers, workload
 
 
@@ -18,6 +18,8 @@ def digest(batch: Batch) -> str:
     """The columns' contents, independent of the machine's byte order."""
     together = hashlib.blake2b(digest_size=8)
     for name in COLUMN_TYPES:
+        if name == "access" and (batch.access == NO_ACCESS_LIST).all():
+            continue  # the column is younger than the digests below, and these batches say nothing in it
         together.update(getattr(batch, name).astype("<u8").tobytes())
     return together.hexdigest()
 
