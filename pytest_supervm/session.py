@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -48,15 +47,15 @@ from pytest_supervm.model import (
 )
 from pytest_supervm.report import files, terminal
 from pytest_supervm.report import selfcheck as checks
-from pytest_supervm.report.progress import Progress, announce
+from pytest_supervm.report.progress import Progress
 from pytest_supervm.report.wording import count, moment
+from pytest_supervm.ring import Ring
 from pytest_supervm.settings import Settings, SettingsError, as_text
 from pytest_supervm.units import base_unit
 
 if TYPE_CHECKING:
     from pytest_supervm.duel.checkout import Opponent
-    from pytest_supervm.duel.match import Match, Side
-    from pytest_supervm.duel.selfcheck import Rehearsal
+    from pytest_supervm.duel.match import Match
     from pytest_supervm.judge.live import Policies
 
 VISIT = pytest.StashKey[Visit]()
@@ -122,9 +121,7 @@ class Laboratory:
         self.turnstile = _turnstile(settings.wait)
         self.postponed: dict[str, tuple[Location, PolicyTable]] = {}
         self.match: Match | None = None
-        self.rehearsal: Rehearsal | None = None
-        self.packages: Mapping[str, str] = {}
-        self.remarks: list[str] = []
+        self.ring = Ring(config, settings, self.metrics, self.turnstile)
         self.store = open_store(settings.store, config.rootpath)
         if settings.save is not None:
             check_name(settings.save)
@@ -269,7 +266,7 @@ class Laboratory:
             return
         if self.opponent is not None and self.postponed:
             policies = {nodeid: self.policies(table) for nodeid, (_, table) in self.postponed.items()}
-            self.match = self._play(self.opponent, policies, self._replay)
+            self.match = self.ring.play(self.opponent, policies, self._replay, self._old_policies)
         elif self.history is not None and self.settings.confirms:
             self._confirm()
 
@@ -289,49 +286,10 @@ class Laboratory:
             if not clean:
                 raise SettingsError("no kept run is of a clean commit, and a duel needs one to check out")
             opponent = checkout.at(self.config.rootpath, clean[-1])
-            self.match = self._play(opponent, policies, _show_nothing)
+            self.match = self.ring.play(opponent, policies, _show_nothing, self._old_policies)
             self.opponent = opponent
         except (SettingsError, TurnstileError) as error:
-            self.remarks.append(f"the verdict of the kept runs was not confirmed live: {error}")
-
-    def _play(
-        self, opponent: Opponent, policies: Mapping[str, Policies], replay: Callable[[dict[str, Any]], None]
-    ) -> Match:
-        """Play a match of the named tests against a commit."""
-        from pytest_supervm.duel.checkout import checkout
-        from pytest_supervm.duel.environment import equipped
-        from pytest_supervm.duel.match import Match, ended_by_signals
-
-        label = f"{count(len(policies), 'case')} against {self.settings.baseline}"
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(ended_by_signals())
-            stack.enter_context(self._alone(label))
-            ground = stack.enter_context(checkout(opponent))
-            candidate = self._side(opponent, ground.scratch / "new")
-            baseline = candidate.moved("baseline", ground.tree, ground.scratch / "old")
-            announced = functools.partial(announce, self.config)
-            sides = stack.enter_context(equipped(candidate, baseline, self.settings.install, announced))
-            progress = stack.enter_context(Progress(self.config, label))
-            self.remarks += [*ground.notes, *sides.notes]
-            self.packages = sides.packages
-            match = Match(
-                sides.candidate,
-                sides.baseline,
-                policies=policies,
-                level=self.settings.level,
-                least=self.settings.duel_least,
-                budget=self.settings.budget,
-                metrics=self.metrics,
-                replay=replay,
-                progress=progress,
-                old_policies=self._by_markers if self.rules.base is not None else None,
-            )
-            match.play()
-        return match
-
-    def _by_markers(self, markers: Sequence[Mapping[str, Any]]) -> Policies:
-        """Return the policies of a test by its markers at the merge base, nearest first."""
-        return self.policies(_sound(lambda: merge(self.policy, *reversed(markers))))
+            self.ring.remarks.append(f"the verdict of the kept runs was not confirmed live: {error}")
 
     def check_itself(self) -> None:
         """Play matches of the suite against itself, once it has been measured.
@@ -343,50 +301,17 @@ class Laboratory:
         """
         if self.settings.self_check is None or not self.measured or self.config.option.collectonly:
             return
-        if is_worker(self.config):
-            return
-        from pytest_supervm.duel.match import ended_by_signals
-        from pytest_supervm.duel.selfcheck import Rehearsal, scratch
+        if not is_worker(self.config):
+            self.ring.rehearse({nodeid: self.policies(table) for nodeid, (_, table) in self.measured.items()})
 
-        label = f"this suite of {count(len(self.measured), 'case')} against itself"
-        with ended_by_signals(), scratch() as (folder, left), Progress(self.config, label) as progress:
-            self.remarks += left
-            self.rehearsal = Rehearsal(
-                self._side(None, folder / "new"),
-                policies={nodeid: self.policies(table) for nodeid, (_, table) in self.measured.items()},
-                settings=self.settings,
-                metrics=self.metrics,
-                alone=lambda: self._alone(label),
-                progress=progress,
-            )
-            try:
-                self.rehearsal.play()
-            except TurnstileError as error:
-                self.remarks.append(f"the self-check ended early: {error}")
+    @property
+    def _old_policies(self) -> Callable[[Sequence[Mapping[str, Any]]], Policies] | None:
+        """What reads the policies of a test from its markers at the merge base; None where this tree's count."""
 
-    @contextlib.contextmanager
-    def _alone(self, what: str) -> Iterator[None]:
-        """Keep other measurements of this user, and their tests, away while the match is played."""
-        if isinstance(self.turnstile, TurnstileError):
-            yield
-            return
-        with self.turnstile.visit() as visit, visit.alone(what) as reason:
-            if reason is not None:
-                self.remarks.append(f"the match was not alone: {reason}")
-            yield
+        def by_markers(markers: Sequence[Mapping[str, Any]]) -> Policies:
+            return self.policies(_sound(lambda: merge(self.policy, *reversed(markers))))
 
-    def _side(self, opponent: Opponent | None, scratch: Path) -> Side:
-        """Describe this invocation to the children of the duel."""
-        from pytest_supervm.duel.match import Side
-
-        config, top = self.config, opponent.top if opponent is not None else self.config.rootpath
-        cwd = config.invocation_params.dir
-        if opponent is not None and not cwd.is_relative_to(top):
-            raise SettingsError(f"--supervm-baseline={self.settings.baseline}: run pytest inside the checkout, {top}")
-        args = [*map(str, config.invocation_params.args), f"--rootdir={config.rootpath}"]
-        if config.pluginmanager.hasplugin("pytest_cov"):
-            args.append("--no-cov")
-        return Side("candidate", top, config.rootpath, cwd, args, scratch, dict(os.environ))
+        return by_markers if self.rules.base is not None else None
 
     def _replay(self, data: dict[str, Any]) -> None:
         """Show a report that a child sent as if its test had run here."""
@@ -484,12 +409,12 @@ class Laboratory:
             machine=provenance.machine(),
             cases=(*(self.match.cases() if self.match and self.settings.ref else ()), *self._cases()),
             commit=provenance.commit(root, root / self.settings.store),
-            packages=dict(sorted({**provenance.packages(), **self.packages}.items())),
+            packages=dict(sorted({**provenance.packages(), **self.ring.packages}.items())),
             calibration=provenance.calibration(),
             settings=as_text(self.settings),
             scope=scope(self.config) if is_whole(self.config) else (),
             deselected=tuple(sorted(self.census.deselected_measuring)),
-            self_check=self.rehearsal.found() if self.rehearsal else None,
+            self_check=self.ring.rehearsal.found() if self.ring.rehearsal else None,
         )
 
     def _cases(self) -> tuple[Case, ...]:
@@ -578,7 +503,7 @@ class Laboratory:
     def _notes(self, run: Run) -> Iterable[str]:
         """Say what a reader of the verdict must know about the baseline and the machine."""
         yield from self.rules.notes
-        yield from self.remarks
+        yield from self.ring.remarks
         if self.match is not None:
             yield from self.match.notes()
         kept = self.history.runs if self.history else ()
