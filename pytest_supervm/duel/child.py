@@ -80,9 +80,9 @@ OVER = 64
 """Exit status of a child that has done its work. It is none of pytest's, which then sums nothing up: that can take
 seconds, where plugins load what they need for their part."""
 
-SMALL_SIZES = range(0, 512 - 33, 16)
+SMALL_SIZES = range(48 - 33, 512 - 32, 16)
 """Lengths of bytes, which take 33 more, that together are one of each size class of the interpreter's own allocator,
-but for the two smallest: those of plain objects and of integers."""
+but for the two smallest: those of plain objects and of short integers."""
 
 MOST_OF_A_SIZE = 512
 """So many small objects fill a pool of that allocator, or several: where in it the next one lies is any place."""
