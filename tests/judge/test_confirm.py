@@ -16,10 +16,15 @@ EFFECTS = {Verdict.REGRESSED: 0.2, Verdict.SLOWER: 0.03, Verdict.IMPROVED: -0.2}
 def a_row(verdict, case="t.py::test", metric="throughput", **fields):
     effect = EFFECTS.get(verdict, 0.0) if verdict in DECIDED else None
     action = Action.BLOCK if verdict is Verdict.REGRESSED else None
-    known = {"baseline": 1.0, "candidate": 1.0, "threshold": 0.1, "effect": effect, "action": action}
-    return Row(
-        id=case, location=Location("t.py", 1), metric=metric, verdict=verdict, reason="it is so", **(known | fields)
-    )
+    known = {
+        "reason": "it is so",
+        "baseline": 1.0,
+        "candidate": 1.0,
+        "threshold": 0.1,
+        "effect": effect,
+        "action": action,
+    }
+    return Row(id=case, location=Location("t.py", 1), metric=metric, verdict=verdict, **(known | fields))
 
 
 def decided(kept, live):
