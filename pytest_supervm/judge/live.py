@@ -304,10 +304,12 @@ def judge(bouts: Iterable[Bout], jury: Jury, why_no_more: str) -> tuple[list[Row
 
 
 def _row(bout: Bout, series: Series, jury: Jury, why_no_more: str) -> Row:
+    before = bout.baseline.get(series.metric.name) if bout.baseline else None
+    if before is not None and before.launches and series.launches:
+        series = _whole(bout, series, before)
     metric, value = series.metric, series.value
     policy = bout.policies.get(metric.name, NO_POLICY)
-    before = bout.baseline.get(metric.name) if bout.baseline else None
-    old = before.value if before is not None and before.metric == metric else None
+    old = before.value if before is not None and before.metric == metric and value is not None else None
     decision = _decision(bout, metric.name, jury) if value is not None and old is not None else None
     verdict, reason = _verdict(bout, series, old, decision, why_no_more)
     effect = decision.estimate.effect if decision else None
@@ -339,6 +341,16 @@ def _row(bout: Bout, series: Series, jury: Jury, why_no_more: str) -> Row:
         limit=policy.limit,
         action=action,
     )
+
+
+def _whole(bout: Bout, series: Series, before: Series) -> Series:
+    """Return the series, or why it counts as unmeasured: without a value in each launch there is no interval."""
+    launches = max(len(one.launches) for one in bout.case.series)
+    both = min(len(series.launches), len(before.launches))
+    if both == launches:
+        return series
+    reason = f"only {both} of {launches} launches have a value of it on both sides: raise --supervm-time"
+    return msgspec.structs.replace(series, launches=(), unmeasured=reason)
 
 
 def _decision(bout: Bout, metric: str, jury: Jury) -> Decision | None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from pytest_supervm.judge.live import LOOKS, SPREAD_FLOOR, Jury, effects, estimate, one_busy_thread
+from pytest_supervm.judge.live import LOOKS, SPREAD_FLOOR, Bout, Jury, effects, estimate, judge, one_busy_thread
+from pytest_supervm.judge.policy import Policy
 from pytest_supervm.model import Case, Location, Metric, Series, Verdict
 
 LEVEL = 0.01
@@ -245,3 +246,25 @@ def test_an_effect_is_the_mean_of_the_middle_half_of_the_turns_turned_so_that_po
 )
 def test_one_busy_thread_waits_for_nothing_but_a_core(cpu, delay, switches, alone):
     assert one_busy_thread([100] * 3, [cpu] * 3, [delay] * 3, [0, 0, switches]) is alone
+
+
+def test_a_figure_that_some_launches_lack_is_unmeasured():
+    metric, rare = Metric("throughput", "op/s", "higher"), Metric("latency_p99", "s", "lower")
+
+    def a_side(values):
+        series = (
+            Series(metric=metric, launches=tuple((100.0 + number,) for number in range(6))),
+            Series(metric=rare, launches=tuple((value,) for value in values)),
+        )
+        return Case(id="t", location=Location("t.py", 1), series=series)
+
+    policies = {"throughput": Policy(block=0.1), "latency_p99": Policy(block=0.1)}
+    jury = Jury({("t", "throughput"): 0.1}, LEVEL)
+    jury.look({("t", "throughput"): [0.0] * 6})
+    bout = Bout(a_side([1.0]), a_side([1.0, 2.0]), policies, {"throughput": [0.0] * 6})
+    rows, _ = judge([bout], jury, "no more")
+    found = {row.metric: row for row in rows}
+    assert found["throughput"].verdict is Verdict.EQUIVALENT
+    assert found["latency_p99"].verdict is Verdict.UNMEASURED
+    assert "only 1 of 6 launches have a value of it" in found["latency_p99"].reason
+    assert (found["latency_p99"].baseline, found["latency_p99"].candidate) == (None, None)
