@@ -139,7 +139,7 @@ def at(root: Path, commit: str) -> Opponent:
         raise SettingsError(f"{root} is not in a git checkout ({error})") from None
     if not is_commit(root, commit):
         raise SettingsError(f"the commit {commit[:7]} is not in this clone.{_deeper(root)}")
-    return Opponent(commit[:7], commit, top, home)
+    return Opponent(commit[:7], commit, top, home, "the commit")
 
 
 def is_commit(root: Path, name: str) -> bool:

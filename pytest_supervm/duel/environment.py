@@ -120,7 +120,7 @@ def equipped(candidate: Side, baseline: Side, install: str | None, tell: Callabl
         ]
         ours, theirs = map(_packages, sides)
         if changed := _changes(theirs, ours, {name for side in sides for name in side.distributions}):
-            notes.append(f"what is installed differs from the merge base: {changed}")
+            notes.append(f"what is installed differs between the sides: {changed}")
         _prune()
         yield Equipped(sides[0], sides[1], ours, notes)
 
@@ -349,4 +349,4 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _unlike(names: Sequence[str]) -> str:
-    return f"{_listed(names)} {'differs' if len(names) == 1 else 'differ'} from the merge base"
+    return f"{_listed(names)} {'differs' if len(names) == 1 else 'differ'} between the sides"

@@ -86,8 +86,8 @@ def test_each_side_has_the_dependencies_that_its_own_files_name(repository, chan
     results = json.loads((repository.path / "results.json").read_text())
     assert verdicts(results)["test_a"]["verdict"] == "inconclusive", "each side saw the version that it names"
     said = " ".join(results["notes"])
-    assert "requirements.txt differs from the merge base, so each side has an environment of its own" in said
-    assert "what is installed differs from the merge base: dep 1 -> 2" in said
+    assert "requirements.txt differs between the sides, so each side has an environment of its own" in said
+    assert "what is installed differs between the sides: dep 1 -> 2" in said
     assert results["run"]["packages"]["dep"] == "2"
     assert repository.traces() == []
 
