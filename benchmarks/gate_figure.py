@@ -22,7 +22,7 @@ FIGURE = Path(__file__).parents[1] / "docs" / "explanation" / "duels.svg"
 REACH = 20.0
 """Percent to either side of the axis; what lies farther out is drawn at the edge, as an arrow."""
 
-WIDTH, LEFT, RIGHT, ROW, TOP = 860, 250, 20, 64, 40
+WIDTH, LEFT, RIGHT, ROW, TOP = 880, 250, 40, 64, 40
 THRESHOLD = 5.0
 
 ROWS = (
@@ -50,7 +50,9 @@ def draw(log: Sequence[Mapping[str, Any]]) -> None:
     for percent in range(-int(REACH), int(REACH) + 1, 5):
         x, bottom = _x(percent), TOP + ROW * len(ROWS)
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{bottom}" stroke="#c8ced6" stroke-width="1"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="#333">{percent:+d} %</text>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle" fill="#333">{_signed(percent)} %</text>'
+        )
     parts.append(
         f'<text x="{_x(0):.1f}" y="{TOP + ROW * len(ROWS) + 38}" text-anchor="middle" fill="#333">'
         "time, against unchanged code</text>"
@@ -86,6 +88,10 @@ def _dots(changes: Sequence[float], middle: float, seed: int) -> Iterator[str]:
         else:
             colour = "#1f5fa3" if abs(change) < THRESHOLD else "#a3341f"
             yield f'<circle cx="{_x(change):.1f}" cy="{y:.1f}" r="2.2" fill="{colour}" fill-opacity="0.55"/>'
+
+
+def _signed(percent: int) -> str:
+    return f"{percent:+d}" if percent else "0"
 
 
 def _x(percent: float) -> float:
