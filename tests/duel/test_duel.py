@@ -151,12 +151,19 @@ def test_workers_leave_the_measuring_to_their_controller(repository):
     result.assert_outcomes(passed=3)
 
 
+def hear_ctrl_c():
+    """Undo what a shell does for commands in the background: they ignore Ctrl-C, and so do their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def in_the_midst(repository):
     """Start a duel that would take long, and return its process once its children measure."""
     repository.write("answers", "3000")
     repository.edit("test_sample.py", "report(answers):", "report(answers):\n    pathlib.Path('started').touch()")
     command = [sys.executable, "-m", "pytest", "-q", DUEL]
-    process = subprocess.Popen(command, cwd=repository.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        command, cwd=repository.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=hear_ctrl_c
+    )
     deadline = time.monotonic() + 30
     while not (repository.path / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
