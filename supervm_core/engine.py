@@ -11,12 +11,18 @@ importing this module, or building a `SuperVM`, loads neither numba nor compiled
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from supervm_core import features as flags
-from supervm_core.errors import FeatureError, UnknownNameError
+from supervm_core.errors import SettingError, UnknownNameError
+from supervm_core.machine.crew import cores
 from supervm_core.state import State
+from supervm_core.telemetry.counters import Counters
+from supervm_core.telemetry.histogram import Latencies
 from supervm_core.transactions import Batch, Receipts
+
+if TYPE_CHECKING:
+    from supervm_core.machine.placement import Homes
 
 Executor = Literal["routed", "sequential", "reference"]
 Execute = Callable[[State, Batch], Receipts]
@@ -27,38 +33,8 @@ PARTITIONS = 8
 MOST_PARTITIONS = 1_024
 MOST_THREADS = 256
 
-
-class Settings(Protocol):
-    """What an executor needs to know about the machine that it runs on."""
-
-    features: frozenset[str]
-    partitions: int
-    threads: int | None
-
-
-def _routed(settings: Settings) -> Execute:
-    from supervm_core.execution.router import Router
-
-    return Router(settings.features, settings.partitions, settings.threads).execute
-
-
-def _sequential(_: Settings) -> Execute:
-    from supervm_core.execution import sequential
-
-    return sequential.execute
-
-
-def _reference(_: Settings) -> Execute:
-    from supervm_core import reference
-
-    return reference.execute
-
-
-_EXECUTORS: dict[str, Callable[[Settings], Execute]] = {
-    "routed": _routed,
-    "sequential": _sequential,
-    "reference": _reference,
-}
+SLOW = 0.1
+"""Seconds above which a transaction counts as slow: the limit of the 99th percentile that the project gates by."""
 
 
 class SuperVM:
@@ -83,7 +59,7 @@ class SuperVM:
     ------
     UnknownNameError
         If there is no such executor or feature.
-    FeatureError
+    SettingError
         If a number is outside its range, an environment variable has no meaning, or features are given to an executor
         that has none.
 
@@ -93,6 +69,11 @@ class SuperVM:
         The ledger now. Changes with every batch; `copy` it to keep it.
     features : frozenset of str
         The features that are on.
+    counters : Counters
+        What the routed executor did so far, by partition and worker; partition 0 stands for all unless
+        `partitioned-fastpath` is on. The other executors, which are there to compare with, count nothing.
+    latencies : Latencies or None
+        How long transactions waited inside `execute`, and took there; None without `latency-quantiles`.
     """
 
     def __init__(
@@ -108,11 +89,13 @@ class SuperVM:
             raise UnknownNameError(f"there is no executor {executor!r}; known are {', '.join(_EXECUTORS)}")
         chosen = tuple(features)
         if chosen and executor != "routed":
-            raise FeatureError(
+            raise SettingError(
                 f"the {executor} executor has no features; leave executor out to use {', '.join(chosen)}"
             )
         self.executor = executor
         self.features = flags.active(chosen) if executor == "routed" else frozenset()
+        self.counters = Counters(partitions=1, workers=1)
+        self.latencies = Latencies() if flags.LATENCY_QUANTILES in self.features else None
         self.configure(partitions=partitions, threads=threads)
         self.state = state.copy()
         self._beginning = state.copy()
@@ -138,7 +121,7 @@ class SuperVM:
 
         Raises
         ------
-        FeatureError
+        SettingError
             If a number is outside its range; everything stays as it was.
         """
         _require_number("partitions", partitions, MOST_PARTITIONS)
@@ -146,6 +129,7 @@ class SuperVM:
             _require_number("threads", threads, MOST_THREADS)
         self.partitions, self.threads = partitions, threads
         self._execute: Execute | None = None
+        self._homes: Homes | None = None
 
     def execute(self, batch: Batch) -> Receipts:
         """Apply a batch to the ledger.
@@ -164,10 +148,17 @@ class SuperVM:
         ------
         MissingDependencyError
             If the executor needs a package that is not installed; the state is as it was.
+        StalledError
+            If a thread has stopped getting on; the state is half changed. `reset`, or go back to a copy.
         """
         if self._execute is None:
             self._execute = _EXECUTORS[self.executor](self)
         return self._execute(self.state, batch)
+
+    @property
+    def placement(self) -> str | None:
+        """In words, where `numa-affinity` keeps the shards, or why nowhere; None before the first batch or without."""
+        return self._homes.reason if self._homes is not None else None
 
     def root(self) -> bytes:
         """The 32-byte digest of the ledger now."""
@@ -181,6 +172,36 @@ class SuperVM:
         return f"<SuperVM, {self.executor} executor, {self.state!r}>"
 
 
+def _routed(vm: SuperVM) -> Execute:
+    from supervm_core.execution.bookkeeping import Book
+    from supervm_core.execution.router import Router
+
+    partitions = vm.partitions if flags.PARTITIONED_FASTPATH in vm.features else 1
+    vm.counters.grow(partitions, vm.threads or cores())
+    router = Router(vm.features, vm.partitions, vm.threads, Book(vm.counters, partitions, vm.latencies, SLOW))
+    vm._homes = router.homes
+    return router.execute
+
+
+def _sequential(_: SuperVM) -> Execute:
+    from supervm_core.execution import sequential
+
+    return sequential.execute
+
+
+def _reference(_: SuperVM) -> Execute:
+    from supervm_core import reference
+
+    return reference.execute
+
+
+_EXECUTORS: dict[str, Callable[[SuperVM], Execute]] = {
+    "routed": _routed,
+    "sequential": _sequential,
+    "reference": _reference,
+}
+
+
 def _require_number(name: str, number: object, most: int) -> None:
     if not isinstance(number, int) or not 1 <= number <= most:
-        raise FeatureError(f"{name} cannot be {number!r}; choose a whole number from 1 to {most}")
+        raise SettingError(f"{name} cannot be {number!r}; choose a whole number from 1 to {most}")

@@ -48,10 +48,6 @@ class WireError(SuperVMError, ValueError):
         self.record = record
 
 
-class FeatureError(SuperVMError, ValueError):
-    """A feature's setting has no meaning. Nothing was built; the message names the setting and what it may be."""
-
-
 class UnknownNameError(SuperVMError, LookupError):
     """A name (of an executor, workload or feature) that nothing answers to. Choose one that the message lists."""
 
@@ -65,7 +61,7 @@ class TelemetryError(SuperVMError, ValueError):
 
 
 class SettingError(SuperVMError, ValueError):
-    """A setting or an environment variable outside its range. Nothing was started; the message names the range."""
+    """A setting or an environment variable without a meaning. Nothing was started; the message says what it may be."""
 
 
 class PlacementError(SuperVMError, OSError):

@@ -45,8 +45,9 @@ from numpy.typing import ArrayLike, NDArray
 from supervm_core.access import AccessLists
 from supervm_core.columns import U8, U32, U64, as_column
 from supervm_core.errors import BatchError, WireError
-from supervm_core.execution import decoding, workers
+from supervm_core.execution import decoding
 from supervm_core.execution.decoding import UNKNOWN
+from supervm_core.machine.crew import Crew, shares
 from supervm_core.programs import ARGUMENTS, Instruction, Program
 from supervm_core.transactions import COLUMN_TYPES, Batch
 
@@ -225,7 +226,7 @@ def decode(data: bytes | bytearray | memoryview, directory: Directory, *, thread
     access_lists = _read_lists(reader, lists, directory)
     if reader.left:
         raise WireError(f"{reader.left} bytes follow the end of the batch")
-    columns = _decode_records(body, records, directory, workers.cores() if threads is None else threads)
+    columns = _decode_records(body, records, directory, Crew(threads))
     return Batch(**columns, programs=table, lists=access_lists)
 
 
@@ -258,7 +259,7 @@ class _Reader:
 
 
 def _decode_records(
-    body: memoryview, number: int, directory: Directory, threads: int
+    body: memoryview, number: int, directory: Directory, crew: Crew
 ) -> dict[str, NDArray[np.unsignedinteger]]:
     words = np.frombuffer(body, "<u8").reshape(number, decoding.RECORD_WORDS)
     records = np.require(words, np.uint64, ["C_CONTIGUOUS", "ALIGNED"])
@@ -266,9 +267,9 @@ def _decode_records(
         name: np.empty((number, ARGUMENTS) if name == "arguments" else number, dtype)
         for name, dtype in COLUMN_TYPES.items()
     }
-    ranges = workers.shares(number, threads, least=RECORDS_PER_WORKER)
+    ranges = shares(number, crew.threads, least=RECORDS_PER_WORKER)
     flawed = np.empty((len(ranges), 1), np.uint64)
-    workers.run(
+    crew.run(
         [
             partial(
                 decoding.decode,

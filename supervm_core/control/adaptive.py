@@ -22,16 +22,13 @@ a sizing made for the worst of it is better (up to twice, on the model that test
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from supervm_core import environment
 from supervm_core.control.controller import Outcome, Plan, Sizing
 from supervm_core.errors import SettingError
-
-VARIABLE = "FASTPATH_ADAPTIVE_PARTITION"
+from supervm_core.machine import crew
 
 MANY_CONFLICTS = 0.15
 FEW_CONFLICTS = 0.05
@@ -74,7 +71,7 @@ class Limits:
     """How far the knobs turn, both ends included."""
 
     least: Sizing = field(default_factory=lambda: Sizing(1, 1, 256))
-    most: Sizing = field(default_factory=lambda: Sizing(64, len(os.sched_getaffinity(0)), 65_536))
+    most: Sizing = field(default_factory=lambda: Sizing(64, crew.cores(), 65_536))
 
     def __post_init__(self) -> None:
         for knob in KNOBS:
@@ -267,8 +264,3 @@ class Adaptive:
         """Decide the next."""
         self.sizing, self._memory, reason = decide(self.sizing, outcome, self._memory, self.limits)
         self.reason = reason or self.reason
-
-
-def from_environment(sizing: Sizing, environ: Mapping[str, str] = os.environ) -> Adaptive | None:
-    """Return the controller if `FASTPATH_ADAPTIVE_PARTITION` is 1, None if it is 0 or unset."""
-    return Adaptive(sizing) if environment.flag(VARIABLE, environ) else None

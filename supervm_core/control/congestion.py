@@ -31,7 +31,6 @@ from supervm_core.control.controller import Lane, Outcome, Plan, mentions
 from supervm_core.control.hotkeys import SpaceSaving
 from supervm_core.errors import SettingError
 
-CONTROL_VARIABLE = "FASTPATH_CONGESTION_CONTROL"
 RETRIES_VARIABLE = "FASTPATH_MAX_RETRIES"
 
 DEFAULT_RETRIES = 5
@@ -144,15 +143,12 @@ def pause(conflict_rate: float) -> float:
     return SHORTEST_PAUSE + excess * (LONGEST_PAUSE - SHORTEST_PAUSE)
 
 
-def from_environment(environ: Mapping[str, str] = os.environ) -> tuple[Congestion, Backoff] | None:
-    """Return what `FASTPATH_CONGESTION_CONTROL` and `FASTPATH_MAX_RETRIES` ask for; None where control is off.
+def retries_from_environment(environ: Mapping[str, str] = os.environ) -> int:
+    """Return what `FASTPATH_MAX_RETRIES` says.
 
     Raises
     ------
     SettingError
-        If a variable is out of its range, also where control is off.
+        If it is out of its range.
     """
-    retries = environment.whole(RETRIES_VARIABLE, 0, MOST_RETRIES, DEFAULT_RETRIES, environ)
-    if environment.choice(CONTROL_VARIABLE, ("off", "exponential"), environ) == "off":
-        return None
-    return Congestion(), Backoff(max_retries=retries)
+    return environment.whole(RETRIES_VARIABLE, 0, MOST_RETRIES, DEFAULT_RETRIES, environ)

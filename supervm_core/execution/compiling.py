@@ -43,6 +43,11 @@ def writes(dtype: str, dimensions: int = 1) -> Any:
     return types.Array(getattr(types, dtype), dimensions, "C")
 
 
+number = types.uint64
+"""The type of a number that is passed by itself."""
+
+flag = types.boolean
+
 LEDGER = [writes("uint64")] * 3
 """Balances, nonces, storage."""
 
@@ -99,3 +104,6 @@ def _prefetch(_typing: Any, array: Any, _place: Any) -> Any:
 
 
 prefetch: Any = intrinsic(_prefetch)
+
+clock_gettime: Any = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.intp))
+"""The C library's: a clock's number, and the address of two 64-bit words for seconds and nanoseconds."""

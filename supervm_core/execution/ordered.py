@@ -22,11 +22,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from supervm_core.columns import U32
-from supervm_core.execution import sequential, workers
+from supervm_core.columns import U32, U64
+from supervm_core.execution import sequential
+from supervm_core.execution.bookkeeping import NOWHERE, Notes, now
 from supervm_core.execution.conflicts import HIGHEST_LEVEL, MOST_LEVELS, NARROW, sort_by_level
 from supervm_core.execution.footprints import Footprints
 from supervm_core.execution.lockstep import LANES, run_in_lockstep
+from supervm_core.machine.crew import Crew, Task, shares
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Receipts
 
@@ -64,17 +66,30 @@ class OrderedPath:
     """
 
     def __init__(self, threads: int | None = None) -> None:
-        self.threads = workers.cores() if threads is None else threads
+        self._crew = Crew(threads)
         self._last_level = np.zeros(0, np.uint32)
         self._accounts_and_slots = np.zeros(2, np.uint64)
         self._floor = np.zeros(2, np.uint64)
         self._orders = np.empty((2, WINDOW), np.uint32)
         self._levels = np.empty(WINDOW, np.uint32)
 
-    def execute(self, state: State, batch: Batch) -> Receipts:
-        """Apply a batch to a state, as `supervm_core.reference.execute` does."""
+    @property
+    def threads(self) -> int:
+        """Threads at most."""
+        return self._crew.threads
+
+    def execute(self, state: State, batch: Batch, notes: Notes | None = None) -> Receipts:
+        """Apply a batch to a state, as `supervm_core.reference.execute` does.
+
+        Raises
+        ------
+        StalledError
+            If a thread has stopped getting on; the state is then half changed.
+        """
+        notes = notes or Notes(stamped=False)
         if len(batch) < NARROW:
-            return sequential.execute(state, batch)
+            return sequential.execute(state, batch, notes)
+        notes.in_order = False
         receipts = Receipts(status=np.empty(len(batch), np.uint8), gas_used=np.empty(len(batch), np.uint64))
         self._make_room(state)
         columns = sequential.columns(batch)
@@ -88,11 +103,15 @@ class OrderedPath:
                 following = next(plans, None)
 
             # While this window is executed, whoever is free finds the order of the next.
-            tasks: list[workers.Task] = [look_ahead]
-            for step in steps:
-                tasks += self._tasks(step, state, columns, receipts)
-                workers.run(tasks, self.threads)
+            tasks: list[Task] = [look_ahead]
+            for place, step in enumerate(steps):
+                tasks += self._tasks(step, state, columns, receipts, notes)
+                notes.helped(self._crew.run(tasks))
                 tasks = []
+                if not step.is_level:
+                    notes.rest.append(step.order)
+                if place or not step.is_level:
+                    notes.waited.append(step.order)
         return receipts
 
     def _plans(self, batch: Batch) -> Iterator[list[Step]]:
@@ -126,13 +145,15 @@ class OrderedPath:
         return order, ends[: int(self._floor[1])].tolist()
 
     def _tasks(
-        self, step: Step, state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts
-    ) -> list[workers.Task]:
+        self, step: Step, state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts, notes: Notes
+    ) -> list[Task]:
         if not step.is_level:
-            return [partial(_execute_in_order, state, columns, receipts, step.order)]
+            return [partial(_execute_in_order, state, columns, receipts, step.order, notes)]
         parts = self.threads * TASKS_PER_THREAD if self.threads > 1 else 1
-        shares = workers.shares(step.order.size, parts, least=TASK)
-        return [partial(_execute_level, state, columns, receipts, step.order[start:end]) for start, end in shares]
+        ranges = shares(step.order.size, parts, least=TASK)
+        return [
+            partial(_execute_level, state, columns, receipts, step.order[start:end], notes) for start, end in ranges
+        ]
 
     def _make_room(self, state: State) -> None:
         """Have a place in the table for each account and slot."""
@@ -146,7 +167,10 @@ class OrderedPath:
         self._floor[:] = 0
 
 
-def _execute_level(state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts, order: U32) -> None:
+def _execute_level(
+    state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts, order: U32, notes: Notes
+) -> None:
+    began = now()
     left = np.empty_like(order)
     left_count = np.zeros(1, np.uint64)
     run_in_lockstep(
@@ -154,8 +178,17 @@ def _execute_level(state: State, columns: tuple[NDArray[Any], ...], receipts: Re
         left, left_count,
     )  # fmt: skip
     if left_count[0]:
-        _execute_in_order(state, columns, receipts, left[: int(left_count[0])])
+        _run(state, columns, receipts, left[: int(left_count[0])], NOWHERE)
+    notes.stamp(began, order.size)
 
 
-def _execute_in_order(state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts, order: U32) -> None:
-    execute_in_order(state.balances, state.nonces, state.storage, order, *columns, receipts.status, receipts.gas_used)
+def _execute_in_order(
+    state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts, order: U32, notes: Notes
+) -> None:
+    _run(state, columns, receipts, order, notes.room(order.size))
+
+
+def _run(state: State, columns: tuple[NDArray[Any], ...], receipts: Receipts, order: U32, stamps: U64) -> None:
+    execute_in_order(
+        state.balances, state.nonces, state.storage, order, *columns, receipts.status, receipts.gas_used, stamps
+    )

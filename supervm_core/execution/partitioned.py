@@ -15,6 +15,7 @@ Only batches without calls come here: `router` sees to that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,8 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supervm_core.columns import U64
-from supervm_core.execution import sequential, workers
+from supervm_core.execution import sequential
+from supervm_core.execution.bookkeeping import Notes, now
 from supervm_core.execution.owned import BEYOND_DOUBT, receive, run_owned, take_back
+from supervm_core.machine import crew
+from supervm_core.machine.crew import Crew, Task
+from supervm_core.machine.placement import Homes
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Receipts
 
@@ -58,6 +63,8 @@ class PartitionedPath:
         How many equal ranges the accounts are divided into, at least 1.
     threads : int, optional
         Shards at most. When left out, the cores that this process may use, or one if those are fewer than 3.
+    homes : Homes, optional
+        Where each shard lives; anywhere when left out.
 
     Attributes
     ----------
@@ -65,54 +72,74 @@ class PartitionedPath:
         How the last batch went.
     """
 
-    def __init__(self, partitions: int, threads: int | None = None) -> None:
+    def __init__(self, partitions: int, threads: int | None = None, homes: Homes | None = None) -> None:
         self.partitions = partitions
-        cores = workers.cores()
+        cores = crew.cores()
         self.threads = threads or (cores if cores >= CORES_THAT_PAY else 1)
+        self.homes = homes
+        self._crew = Crew(self.threads)
         self._outboxes = np.empty((0, 0), np.uint32)
         self.outcome: Outcome | None = None
 
-    def execute(self, state: State, batch: Batch) -> Receipts:
-        """Apply a batch without calls to a state, as `supervm_core.reference.execute` does."""
+    def execute(self, state: State, batch: Batch, notes: Notes | None = None) -> Receipts:
+        """Apply a batch without calls to a state, as `supervm_core.reference.execute` does.
+
+        Raises
+        ------
+        StalledError
+            If a thread has stopped getting on; the state is then half changed.
+        """
+        notes = notes or Notes(stamped=False)
+        began = now()
         shards = min(self.partitions, self.threads, max(1, len(batch) // SHARD))
         arriving = _amounts(batch.amount) if shards > 1 else 0
         if shards == 1 or arriving >= BEYOND_DOUBT:
             self.outcome = Outcome(shards=1, crossing=0, uncertain=shards > 1)
-            return sequential.execute(state, batch)
+            return sequential.execute(state, batch, notes)
         receipts = Receipts(status=np.zeros(len(batch), np.uint8), gas_used=np.zeros(len(batch), np.uint64))
         shares = self._shares(state.accounts, shards, arriving)
+        if self.homes is not None:
+            ends = [*shares[1:, 0].tolist(), state.accounts]
+            self.homes.settle([state.balances, state.nonces], list(zip(shares[:, 0].tolist(), ends, strict=True)))
         progress = np.zeros((shards, 3), np.uint64)
         outboxes = self._room(shards, len(batch))
         columns = (batch.kind, batch.sender, batch.receiver, batch.amount, batch.nonce)
-        workers.run(
-            [
-                partial(
-                    run_owned, state.balances, state.nonces, *columns, shares[shard], receipts.status,
-                    outboxes[shard], progress[shard],
-                )
-                for shard in range(shards)
-            ]
-        )  # fmt: skip
+
+        def execute_own(shard: int) -> None:
+            run_owned(
+                state.balances, state.nonces, *columns, shares[shard], receipts.status, outboxes[shard], progress[shard]
+            )
+
+        def fetch(shard: int) -> None:
+            for sender, outbox in enumerate(sent):
+                if sender != shard:
+                    receive(state.balances, batch.receiver, batch.amount, shares[shard], outbox, progress[shard])
+
+        self._side_by_side(execute_own, shards, notes)
         certain = bool((progress[:, 0] == len(batch)).all())
         if certain:
             sent = [outbox[:number] for outbox, number in zip(outboxes, progress[:, 1].tolist(), strict=True)]
-
-            def fetch(shard: int) -> None:
-                for sender, outbox in enumerate(sent):
-                    if sender != shard:
-                        receive(state.balances, batch.receiver, batch.amount, shares[shard], outbox, progress[shard])
-
-            workers.run([partial(fetch, shard) for shard in range(shards)])
+            self._side_by_side(fetch, shards, notes)
         delivered, certain = certain, certain and not progress[:, 2].any()
         self.outcome = Outcome(shards, int(progress[:, 1].sum()), uncertain=not certain)
         if certain:
+            notes.in_order = False
+            notes.stamp(began, len(batch))
             return receipts
         for shard in range(shards):
             take_back(
                 state.balances, state.nonces, *columns, shares[shard], receipts.status, progress[shard],
                 np.array([delivered], np.uint64),
             )  # fmt: skip
-        return sequential.execute(state, batch)
+        notes.waited += [np.array([stopped], np.uint32) for stopped in progress[:, 0].tolist() if stopped < len(batch)]
+        return sequential.execute(state, batch, notes)
+
+    def _side_by_side(self, work: Callable[[int], None], shards: int, notes: Notes) -> None:
+        """Have the work of each shard done, in its home if it has one."""
+        tasks: list[Task] = [partial(work, shard) for shard in range(shards)]
+        if self.homes is not None:
+            tasks = [self.homes.at_home(*each) for each in enumerate(tasks)]
+        notes.helped(self._crew.run(tasks))
 
     def _room(self, shards: int, size: int) -> NDArray[np.uint32]:
         """An outbox for each shard; memory that was used before costs no page faults."""

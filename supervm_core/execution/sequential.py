@@ -18,19 +18,32 @@ a transfer costs is waiting for memory, so the loop asks for the accounts of a t
 hint to the processor and touches nothing.
 
 The loop comes in two forms: `kernel` takes the batch as it stands; the ordered path builds itself another that takes
-the places that it is given, in that order.
+the places that it is given, in that order. Both write down when each micro-batch began and ended, if they are given
+room for that.
 """
 # ruff: noqa: N806, RET508  (constants keep their names inside the closure; one chain of branches makes a jump table)
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from supervm_core.columns import U8, U32, U64, UINT64_MAX
-from supervm_core.execution.compiling import BATCH, CODE, LEDGER, RECEIPTS, compiled, prefetch, reads
+from supervm_core.execution.bookkeeping import MICRO_BATCH, NOWHERE, Notes
+from supervm_core.execution.compiling import (
+    BATCH,
+    CODE,
+    LEDGER,
+    RECEIPTS,
+    clock_gettime,
+    compiled,
+    prefetch,
+    reads,
+    writes,
+)
 from supervm_core.programs import GAS_WRITE, MAXIMUM_GAS, REGISTERS, Op
 from supervm_core.state import State
 from supervm_core.transactions import ANY_NONCE, NO_ACCESS_LIST, Batch, Kind, Receipts, Status
@@ -66,6 +79,8 @@ def build(*, in_order: bool) -> Any:
     REGISTER_COUNT = REGISTERS
     # A payment remembers two balances, and so does the amount that comes with the call.
     LOG_PLACES = 2 * (MAXIMUM_GAS // GAS_WRITE) + 2
+    STAMP_EVERY, BILLION = uint64(MICRO_BATCH), uint64(10**9)
+    CLOCK = np.int32(time.CLOCK_MONOTONIC)
 
     def kernel(
         balances: U64,
@@ -94,6 +109,7 @@ def build(*, in_order: bool) -> Any:
         gas: U64,
         status: U8,
         gas_used: U64,
+        stamps: U64,
     ) -> None:
         accounts = uint64(balances.size)
         slots = uint64(storage.size)
@@ -106,7 +122,17 @@ def build(*, in_order: bool) -> Any:
         log_numbers = np.empty(log_size, np.uint64)
 
         total_count = uint64(order.size) if IN_ORDER else uint64(kind.size)
+        stamped = stamps.shape[0] != 0
+        moment = np.empty(2, np.uint64)
+        row = ZERO
         for turn in range(total_count):
+            if stamped and turn % STAMP_EVERY == ZERO:
+                clock_gettime(CLOCK, moment.ctypes.data)
+                row = turn // STAMP_EVERY
+                stamps[row, 0] = moment[0] * BILLION + moment[1]
+                stamps[row, 2] = min(STAMP_EVERY, total_count - turn)
+                if row != ZERO:
+                    stamps[row - ONE, 1] = stamps[row, 0]
             later = min(turn + AHEAD, total_count - ONE)
             if IN_ORDER:
                 later = uint64(order[later])
@@ -353,8 +379,11 @@ def build(*, in_order: bool) -> Any:
                         storage[written - accounts] = log_numbers[logged]
             status[t] = outcome
             gas_used[t] = used
+        if stamped:
+            clock_gettime(CLOCK, moment.ctypes.data)
+            stamps[row, 1] = moment[0] * BILLION + moment[1]
 
-    return compiled([*LEDGER, reads("uint32"), *BATCH, *CODE, *RECEIPTS])(kernel)
+    return compiled([*LEDGER, reads("uint32"), *BATCH, *CODE, *RECEIPTS, writes("uint64", 2)])(kernel)
 
 
 kernel = build(in_order=False)
@@ -373,7 +402,7 @@ def columns(batch: Batch) -> tuple[NDArray[Any], ...]:
     )  # fmt: skip
 
 
-def execute(state: State, batch: Batch) -> Receipts:
+def execute(state: State, batch: Batch, notes: Notes | None = None) -> Receipts:
     """Apply a batch to a state, as `supervm_core.reference.execute` does.
 
     Parameters
@@ -382,6 +411,8 @@ def execute(state: State, batch: Batch) -> Receipts:
         Changed in place.
     batch : Batch
         Any; no contents make this raise.
+    notes : Notes, optional
+        Where to note when each micro-batch was executed.
 
     Returns
     -------
@@ -389,7 +420,9 @@ def execute(state: State, batch: Batch) -> Receipts:
         Fresh columns, one place per transaction.
     """
     receipts = Receipts(status=np.empty(len(batch), np.uint8), gas_used=np.empty(len(batch), np.uint64))
+    stamps = NOWHERE if notes is None else notes.room(len(batch))
     kernel(
-        state.balances, state.nonces, state.storage, NO_ORDER, *columns(batch), receipts.status, receipts.gas_used
+        state.balances, state.nonces, state.storage, NO_ORDER, *columns(batch), receipts.status, receipts.gas_used,
+        stamps,
     )  # fmt: skip
     return receipts

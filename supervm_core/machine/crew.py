@@ -1,14 +1,16 @@
 """A crew: the calling thread and helpers that work through a list of tasks, made for a machine that others use too.
 
-Tasks are taken, not given: whoever is free takes the next one. The caller takes part, so a batch gets done even if no
-helper ever gets a core, and nobody waits for a task that no thread has begun. When none is left, the caller waits for
-those that are still at work, blocked in the kernel: it never spins on a core that one of them needs.
+Tasks are functions that release the GIL, compiled kernels. They are taken, not given: whoever is free takes the next
+one. The caller takes part, so a batch gets done even if no helper ever gets a core, and nobody waits for a task that no
+thread has begun. When none is left, the caller waits for those that are still at work, blocked in the kernel: it never
+spins on a core that one of them needs.
 
 Waiting is watched. As long as tasks end, or the numbers in `progress` move, all is well. If nothing at all has moved
 for `patience` seconds, the crew gives up with an error, instead of hanging for ever: a batch that was cut off so leaves
 the state half changed, and its owner goes back to a copy and on sequentially.
 
-Threads do not survive a fork. A crew makes its threads in the process that uses it, when it first uses them.
+Helpers come from one pool for the whole process, so that many crews do not make many threads. Threads do not survive a
+fork: a child that inherited a pool would wait for it for ever, and makes its own when it first needs one.
 """
 
 from __future__ import annotations
@@ -31,12 +33,16 @@ LOOKS_EVERY = 0.05
 PATIENCE = 60.0
 """Seconds without any progress before a crew gives up: longer than a machine that swaps takes for one task."""
 
+_pools: dict[int, ThreadPoolExecutor] = {}
+"""The pool of this process, by its id; the entry of a parent is of no use and dropped."""
+
 
 class Effort(NamedTuple):
-    """Who did how many tasks."""
+    """Who did how much; by member, the caller first."""
 
-    caller: int
-    helpers: int
+    tasks: tuple[int, ...]
+    cpu_ns: tuple[int, ...]
+    """CPU time in nanoseconds."""
 
 
 class Watch:
@@ -66,8 +72,8 @@ class Crew:
 
     Parameters
     ----------
-    helpers : int, optional
-        Threads beside the caller; by default one fewer than the cores that this process may use.
+    threads : int, optional
+        Threads at most, the caller's among them; as many as the cores that this process may use when left out.
     patience : float
         Seconds without any progress before `run` gives up.
     clock : callable
@@ -76,18 +82,16 @@ class Crew:
 
     def __init__(
         self,
-        helpers: int | None = None,
+        threads: int | None = None,
         *,
         patience: float = PATIENCE,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if helpers is not None and helpers < 0:
-            raise SettingError(f"a crew of {helpers} helpers; 0 or more are wanted")
-        self.helpers = len(os.sched_getaffinity(0)) - 1 if helpers is None else helpers
+        if threads is not None and threads < 1:
+            raise SettingError(f"a crew of {threads} threads; at least 1 is wanted, the caller's")
+        self.threads = cores() if threads is None else threads
         self.patience = patience
         self._clock = clock
-        self._pool: ThreadPoolExecutor | None = None
-        self._process = 0
 
     def run(self, tasks: Sequence[Task], progress: U64 | None = None) -> Effort:
         """Do all tasks, in any order and side by side.
@@ -95,7 +99,7 @@ class Crew:
         Parameters
         ----------
         tasks : sequence of callable
-            Each is called once. One that fails does not stop the others.
+            Each is called once. One that fails does not stop the others: they may be writing into the same arrays.
         progress : ndarray of uint64, optional
             Numbers that long tasks change while they get on.
 
@@ -108,41 +112,63 @@ class Crew:
         """
         left = deque(range(len(tasks)))
         errors: dict[int, BaseException] = {}
-        done = [0] * (1 + min(self.helpers, max(len(tasks) - 1, 0)))
+        members = max(1, min(self.threads, len(tasks)))
+        done, cpu = [0] * members, [0] * members
 
         def work(member: int) -> None:
-            while True:
+            began = time.thread_time_ns()
+            while left:
                 try:
                     number = left.popleft()
-                except IndexError:
-                    return
+                except IndexError:  # somebody else was quicker
+                    break
                 try:
                     tasks[number]()
                 except BaseException as error:
                     errors[number] = error
                 done[member] += 1
+            cpu[member] = time.thread_time_ns() - began
 
-        helpers = [self._threads().submit(work, member) for member in range(1, len(done))]
+        helpers = [_pool().submit(work, member) for member in range(1, members)]
         work(0)
         # Who has not begun has taken nothing.
         self._await([helper for helper in helpers if not helper.cancel()], done, progress, len(tasks))
         if errors:
             raise errors[min(errors)]
-        return Effort(done[0], sum(done[1:]))
+        return Effort(tuple(done), tuple(cpu))
 
     def _await(self, helpers: list[Future[None]], done: list[int], progress: U64 | None, tasks: int) -> None:
         watch = Watch(self._clock)
-        while wait(helpers, timeout=LOOKS_EVERY).not_done:
+        while helpers and wait(helpers, timeout=LOOKS_EVERY).not_done:
             moved = (tuple(done), b"" if progress is None else progress.tobytes())
             if watch.silent_for(moved) > self.patience:
-                self._pool = None
+                _pools.clear()
                 raise StalledError(
                     f"{tasks - sum(done)} of {tasks} tasks have not ended and nothing has moved for "
                     f"{self.patience:g} s. Go back to the state before the batch, and go on with one worker"
                 )
 
-    def _threads(self) -> ThreadPoolExecutor:
-        if self._pool is None or self._process != os.getpid():
-            self._pool = ThreadPoolExecutor(self.helpers, thread_name_prefix="supervm-crew")
-            self._process = os.getpid()
-        return self._pool
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shares(total: int, parts: int, *, least: int) -> list[tuple[int, int]]:
+    """Cut 0..total into at most `parts` equal ranges of at least `least`, one where there is less.
+
+    Returns
+    -------
+    list of (start, end)
+        In order, together the whole range; none is empty unless all is.
+    """
+    number = max(1, min(parts, total // max(least, 1)))
+    return [(total * part // number, total * (part + 1) // number) for part in range(number)]
+
+
+def _pool() -> ThreadPoolExecutor:
+    process = os.getpid()
+    if process not in _pools:
+        _pools.clear()
+        _pools[process] = ThreadPoolExecutor(max(1, cores() - 1), thread_name_prefix="supervm-crew")
+    return _pools[process]

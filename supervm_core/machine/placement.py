@@ -12,7 +12,11 @@ freedom away, so it binds nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from supervm_core.errors import PlacementError, SettingError
 from supervm_core.machine import memory
@@ -92,3 +96,62 @@ def plan(topology: Topology, shards: int) -> Placement:
     spread = ", ".join(f"{load} on node {node.number}" for node, load in zip(topology.nodes, loads, strict=True))
     farthest = max(max(node.distances) for node in topology.nodes) / OWN_DISTANCE
     return Placement(tuple(bindings), f"{spread}; memory of another node would cost up to {farthest:.1f} times as much")
+
+
+class Homes:
+    """Keeps shards where a plan wants them, as far as the system lets it: if it refuses, work goes on where it is.
+
+    Parameters
+    ----------
+    placement : Placement
+        The plan.
+
+    Attributes
+    ----------
+    reason : str
+        In words: what was planned, or why nothing is bound, or what the system refused.
+    """
+
+    def __init__(self, placement: Placement) -> None:
+        self.reason = placement.reason
+        self._bindings = {binding.shard: binding for binding in placement.bindings}
+        self._settled: list[int] = []
+
+    def settle(self, arrays: Sequence[NDArray[Any]], ranges: Sequence[tuple[int, int]]) -> None:
+        """Move each shard's range of the arrays to its node, unless these arrays were settled before."""
+        addresses = [array.ctypes.data for array in arrays] if self._bindings else []
+        if addresses == self._settled:
+            return
+        self._settled = addresses
+        try:
+            for shard, (low, high) in enumerate(ranges):
+                for array in arrays:
+                    if shard in self._bindings:
+                        memory.move(array[low:high], self._bindings[shard].node)
+        except PlacementError as error:
+            self._give_up(error)
+
+    def at_home(self, shard: int, task: Callable[[], object]) -> Callable[[], object]:
+        """Return a task that does the same on the cores of the shard's node, whichever thread runs it."""
+        binding = self._bindings.get(shard)
+        if binding is None:
+            return task
+
+        def bound() -> object:
+            before = os.sched_getaffinity(0)
+            try:
+                binding.apply()
+            except PlacementError as error:
+                self._give_up(error)
+                return task()
+            try:
+                return task()
+            finally:
+                os.sched_setaffinity(0, before)
+                memory.prefer(None)
+
+        return bound
+
+    def _give_up(self, error: PlacementError) -> None:
+        self._bindings = {}
+        self.reason = f"nothing is bound: {error}"

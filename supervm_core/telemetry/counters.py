@@ -52,7 +52,6 @@ class Work(IntEnum):
     """What is counted per worker: the places in its row."""
 
     CPU = 0
-    TRANSACTIONS = 1
 
 
 ADMISSION = frozenset({Count.QUEUE_LENGTH, Count.QUEUE_WAIT, Count.RETRIES, Count.DROPPED})
@@ -146,7 +145,7 @@ class Counters:
     Parameters
     ----------
     partitions, workers : int
-        Rows of each kind; the most there will ever be, since rows cannot be added while workers write.
+        Rows of each kind; `grow` adds some.
 
     Attributes
     ----------
@@ -164,17 +163,13 @@ class Counters:
         self.partitions = _aligned(partitions, Count)
         self.workers = _aligned(workers, Work)
 
-    def executed(self, partition: int, *, fast: int, ordered: int, conflicts: int, slow: int = 0) -> None:
-        """Count a batch that a worker executed in a partition: how many took each way, conflicted, and were slow."""
-        row = self.partitions[partition]
-        size = fast + ordered
-        row[Count.BATCHES] += np.uint64(1)
-        row[Count.TRANSACTIONS] += np.uint64(size)
-        row[Count.FAST] += np.uint64(fast)
-        row[Count.ORDERED] += np.uint64(ordered)
-        row[Count.CONFLICTS] += np.uint64(conflicts)
-        row[Count.SLOW] += np.uint64(slow)
-        row[Count.BATCH_SIZE] = size
+    def grow(self, partitions: int, workers: int) -> None:
+        """Have at least so many rows, and keep what was counted; nobody may be writing meanwhile."""
+        former = self.partitions, self.workers
+        self.partitions = _aligned(max(partitions, len(former[0])), Count)
+        self.workers = _aligned(max(workers, len(former[1])), Work)
+        for rows, kept in zip((self.partitions, self.workers), former, strict=True):
+            rows[: len(kept)] = kept
 
     def queued(self, partition: int, *, length: int, waited_ns: int = 0, retries: int = 0, dropped: int = 0) -> None:
         """Count what admission did: how many wait now, and what became of others."""
@@ -184,11 +179,9 @@ class Counters:
         row[Count.RETRIES] += np.uint64(retries)
         row[Count.DROPPED] += np.uint64(dropped)
 
-    def worked(self, worker: int, *, cpu_ns: int, transactions: int) -> None:
-        """Count CPU time that a worker spent, by its own `time.thread_time_ns`, and what it executed meanwhile."""
-        row = self.workers[worker]
-        row[Work.CPU] += np.uint64(cpu_ns)
-        row[Work.TRANSACTIONS] += np.uint64(transactions)
+    def worked(self, worker: int, *, cpu_ns: int) -> None:
+        """Count CPU time that a worker spent, by its own `time.thread_time_ns`."""
+        self.workers[worker, Work.CPU] += np.uint64(cpu_ns)
 
     def snapshot(self) -> Snapshot:
         """Copy all numbers."""

@@ -244,12 +244,15 @@ class Latencies:
         From there until its receipt.
     response : LatencyHistogram
         Both together: what the sender saw.
+    cells : ndarray of uint64, shape (3, CELLS)
+        The arrays of all three, in this order; what a kernel writes to.
     """
 
-    __slots__ = ("response", "service", "wait")
+    __slots__ = ("cells", "response", "service", "wait")
 
     def __init__(self) -> None:
-        self.wait, self.service, self.response = LatencyHistogram(), LatencyHistogram(), LatencyHistogram()
+        self.cells = np.zeros((3, CELLS), np.uint64)
+        self.wait, self.service, self.response = map(LatencyHistogram, self.cells)
 
     def record(self, intended: ArrayLike, began: ArrayLike, ended: ArrayLike) -> None:
         """Count transactions.

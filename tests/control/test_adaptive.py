@@ -21,7 +21,6 @@ from supervm_core.control.adaptive import (
     Memory,
     Step,
     decide,
-    from_environment,
     wishes,
 )
 from supervm_core.control.controller import Chain, Outcome, Plan, Sizing
@@ -187,14 +186,7 @@ def test_the_plan_carries_the_sizing_and_nothing_else_changes() -> None:
     assert changed.lane is plan.lane
 
 
-@pytest.mark.parametrize(("environ", "expected"), [({}, False), ({"FASTPATH_ADAPTIVE_PARTITION": "1"}, True)])
-def test_the_variable_turns_it_on(environ: dict[str, str], expected: bool) -> None:
-    assert (from_environment(MIDDLE, environ) is not None) is expected
-
-
 def test_settings_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(SettingError, match="FASTPATH_ADAPTIVE_PARTITION is 'on'"):
-        from_environment(MIDDLE, {"FASTPATH_ADAPTIVE_PARTITION": "on"})
     with pytest.raises(SettingError, match="workers cannot go from 4 to 2"):
         Limits(Sizing(1, 4, 1), Sizing(1, 2, 1))
     with pytest.raises(SettingError, match="batch_size is 0; a batch needs at least 1"):

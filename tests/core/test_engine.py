@@ -13,7 +13,7 @@ import pytest
 
 from supervm_core import features
 from supervm_core.engine import SuperVM
-from supervm_core.errors import FeatureError, SuperVMError, UnknownNameError
+from supervm_core.errors import SettingError, SuperVMError, UnknownNameError
 from supervm_core.execution import compiling
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Kind
@@ -87,7 +87,7 @@ def test_unknown_executor_is_answered_with_the_known_ones() -> None:
 
 
 def test_features_concern_the_routed_executor_only() -> None:
-    with pytest.raises(FeatureError, match="the reference executor has no features; leave executor out"):
+    with pytest.raises(SettingError, match="the reference executor has no features; leave executor out"):
         SuperVM(State([]), executor="reference", features=["partitioned-fastpath"])
 
 
@@ -102,35 +102,33 @@ def test_features_concern_the_routed_executor_only() -> None:
     ],
 )
 def test_numbers_outside_their_range_are_refused(settings: dict[str, int], message: str) -> None:
-    with pytest.raises(FeatureError, match=message):
+    with pytest.raises(SettingError, match=message):
         SuperVM(State([]), **settings)
     vm = SuperVM(State([]))
-    with pytest.raises(FeatureError, match=message):
+    with pytest.raises(SettingError, match=message):
         vm.configure(**{"partitions": 8, "threads": None, **settings})
     assert (vm.partitions, vm.threads) == (8, None)
 
 
 def test_environment_switches_features_on_and_the_caller_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert SuperVM(State([])).features == frozenset()
+    assert SuperVM(State([])).features == {"latency-quantiles"}
     monkeypatch.setenv("ENABLE_PARTITIONED_FASTPATH", "1")
+    monkeypatch.setenv("DISABLE_LATENCY_QUANTILES", "1")
     assert SuperVM(State([])).features == {"partitioned-fastpath"}
     chosen = ["-partitioned-fastpath", "consensus-optimizations"]
     assert SuperVM(State([]), features=chosen).features == {"consensus-optimizations"}
     assert SuperVM(State([]), executor="sequential").features == frozenset()
     monkeypatch.setenv("ENABLE_PARTITIONED_FASTPATH", "yes")
-    with pytest.raises(FeatureError, match="ENABLE_PARTITIONED_FASTPATH is 'yes'; it must be 0 or 1"):
+    with pytest.raises(SettingError, match="ENABLE_PARTITIONED_FASTPATH is 'yes'; one of 0, 1 is wanted"):
         SuperVM(State([]))
 
 
 def test_second_tier_is_on_unless_switched_off() -> None:
-    feature = features.Feature("prover-pool", "an example", 2)
-    assert feature.variable == "DISABLE_PROVER_POOL"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(features.FEATURES, feature.name, feature)
-        assert features.active(environment={}) == {feature.name}
-        assert features.active(environment={feature.variable: "1"}) == frozenset()
-        assert features.active([feature.name], {feature.variable: "1"}) == {feature.name}
-        assert features.active(["-" + feature.name], {}) == frozenset()
+    off = {"DISABLE_LATENCY_QUANTILES": "1"}
+    assert features.active(environ={}) == {"latency-quantiles"}
+    assert features.active(environ=off) == frozenset()
+    assert features.active(["latency-quantiles"], off) == {"latency-quantiles"}
+    assert features.active(["-latency-quantiles"], {}) == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervm_core.engine import MOST_PARTITIONS
-from supervm_core.execution import owned, partitioned, workers
+from supervm_core.execution import owned, partitioned
 from supervm_core.execution.partitioned import Outcome, PartitionedPath
+from supervm_core.machine import crew
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Kind, Status, Transaction
 from supervm_core.workloads import transfers
@@ -127,7 +128,7 @@ def test_shards_are_used_where_there_are_cores_for_them(
     cores: int, shards: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two shards hardly gain over the sequential kernel, and lose where the cores are shared."""
-    monkeypatch.setattr(workers, "cores", lambda: cores)
+    monkeypatch.setattr(crew, "cores", lambda: cores)
     path = PartitionedPath(8)
     path.execute(State.with_accounts(9, balance=10**9), transfers(100, accounts=9))
     assert path.outcome is not None

@@ -72,42 +72,47 @@ def test_workers_and_admission_that_write_at_once_lose_nothing() -> None:
     assert snapshot.partitions[0, Count.QUEUE_LENGTH] == 999
 
 
-EVENTS = st.tuples(st.integers(0, 2), st.integers(0, 1000), st.integers(0, 1000), st.integers(0, 1000))
-
-
-@given(st.lists(EVENTS, max_size=20))
-def test_totals_are_the_sums_of_what_was_counted(events: list[tuple[int, int, int, int]]) -> None:
-    counters = Counters(3, 1)
-    for partition, fast, ordered, conflicts in events:
-        counters.executed(partition, fast=fast, ordered=ordered, conflicts=conflicts, slow=conflicts // 2)
+@given(st.lists(st.tuples(*[st.integers(0, 2**32)] * 2), min_size=1, max_size=5))
+def test_totals_and_shares_are_those_of_all_partitions(rows: list[tuple[int, int]]) -> None:
+    counters = Counters(len(rows), 1)
+    counters.partitions[:, [Count.FAST, Count.ORDERED]] = rows
     snapshot = counters.snapshot()
-    fast, ordered = sum(event[1] for event in events), sum(event[2] for event in events)
-    assert snapshot.total(Count.BATCHES) == len(events)
-    assert snapshot.total(Count.TRANSACTIONS) == fast + ordered
-    assert snapshot.total(Count.CONFLICTS) == sum(event[3] for event in events)
-    assert snapshot.total(Count.SLOW) == sum(event[3] // 2 for event in events)
+    fast, ordered = (sum(column) for column in zip(*rows, strict=True))
+    assert (snapshot.total(Count.FAST), snapshot.total(Count.ORDERED)) == (fast, ordered)
     assert snapshot.fast_share == (fast / (fast + ordered) if fast + ordered else 0)
+
+
+def test_more_rows_keep_what_was_counted() -> None:
+    """Whoever is configured anew would else count backwards."""
+    counters = Counters(2, 1)
+    counters.partitions[:, Count.FAST] = 3, 4
+    counters.worked(0, cpu_ns=5)
+    counters.grow(3, 2)
+    assert counters.partitions[:, Count.FAST].tolist() == [3, 4, 0]
+    assert counters.workers[:, Work.CPU].tolist() == [5, 0]
+    counters.grow(1, 1)
+    assert counters.partitions[:, Count.FAST].tolist() == [3, 4, 0]
+    assert counters.partitions.ctypes.data % 64 == 0
 
 
 def test_a_snapshot_stays_as_it_is() -> None:
     counters = Counters(1, 1)
     before = counters.snapshot()
-    counters.executed(0, fast=5, ordered=0, conflicts=0)
-    counters.worked(0, cpu_ns=10, transactions=5)
+    counters.queued(0, length=5)
+    counters.worked(0, cpu_ns=10)
     assert not before.partitions.any()
     assert not before.workers.any()
 
 
 def test_cpu_use_is_cpu_time_over_wall_time_between_snapshots() -> None:
     counters = Counters(1, 2)
-    counters.worked(0, cpu_ns=1_000, transactions=1)
+    counters.worked(0, cpu_ns=1_000)
     before = counters.snapshot()
-    counters.worked(0, cpu_ns=250, transactions=1)
-    counters.worked(1, cpu_ns=1_000, transactions=1)
+    counters.worked(0, cpu_ns=250)
+    counters.worked(1, cpu_ns=1_000)
     after = Snapshot(counters.partitions.copy(), counters.workers.copy(), before.moment + 1_000, before.memory)
     assert after.cpu_usage(before).tolist() == [0.25, 1.0]
     assert before.cpu_usage(before).tolist() == [0, 0]
-    assert after.workers[:, Work.TRANSACTIONS].tolist() == [2, 1]
 
 
 def test_waiting_is_shown_in_the_unit_of_its_name() -> None:
