@@ -11,7 +11,7 @@ slots, each in ascending order, and `bounds` says where they begin. Accounts of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ from numpy.typing import ArrayLike
 
 from supervm_core.columns import U64, as_column, read_only
 from supervm_core.errors import BatchError
+
+NOTHING = np.zeros(0, np.uint64)
 
 
 class AccessList(NamedTuple):
@@ -69,6 +71,12 @@ class AccessLists:
         """Lay lists out as columns."""
         groups = [group for each in lists for group in each]
         return cls([len(group) for group in groups], [place for group in groups for place in group])
+
+    @classmethod
+    def joined(cls, tables: Sequence[AccessLists]) -> AccessLists:
+        """The lists of several tables, one table behind the other."""
+        counts = [np.diff(table.bounds) for table in tables]
+        return cls(np.concatenate([*counts, NOTHING]), np.concatenate([*(table.places for table in tables), NOTHING]))
 
     def __len__(self) -> int:
         return self.bounds.size // 2

@@ -11,7 +11,10 @@ importing this module, or building a `SuperVM`, loads neither numba nor compiled
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from supervm_core import features as flags
 from supervm_core.errors import SettingError, UnknownNameError
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from supervm_core.machine.placement import Homes
 
 Executor = Literal["routed", "sequential", "reference"]
-Execute = Callable[[State, Batch], Receipts]
+Execute = Callable[[State, Batch, bool], Receipts]
 
 PARTITIONS = 8
 """Partitions of the accounts unless something else is asked for."""
@@ -128,16 +131,21 @@ class SuperVM:
         if threads is not None:
             _require_number("threads", threads, MOST_THREADS)
         self.partitions, self.threads = partitions, threads
+        self._counted = partitions if flags.PARTITIONED_FASTPATH in self.features else 1
+        self.counters.grow(self._counted, threads or cores())
         self._execute: Execute | None = None
         self._homes: Homes | None = None
 
-    def execute(self, batch: Batch) -> Receipts:
+    def execute(self, batch: Batch, *, in_order: bool = False) -> Receipts:
         """Apply a batch to the ledger.
 
         Parameters
         ----------
         batch : Batch
             Any; a transaction that fails says so in its receipt.
+        in_order : bool
+            Whether one thread should execute it in its order, whatever the features say: for transactions that are
+            known to get in each other's way.
 
         Returns
         -------
@@ -153,12 +161,21 @@ class SuperVM:
         """
         if self._execute is None:
             self._execute = _EXECUTORS[self.executor](self)
-        return self._execute(self.state, batch)
+        return self._execute(self.state, batch, in_order)
 
     @property
     def placement(self) -> str | None:
         """In words, where `numa-affinity` keeps the shards, or why nowhere; None before the first batch or without."""
         return self._homes.reason if self._homes is not None else None
+
+    def partition_of(self, accounts: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.int64]:
+        """In which partition each account's transactions are counted; one that does not exist belongs to the last."""
+        highest = self._counted - 1
+        if not highest:
+            return np.zeros(accounts.size, np.int64)
+        known = np.minimum(accounts.astype(np.int64), self.state.accounts)
+        partitions: NDArray[np.int64] = ((known + 1) * self._counted - 1) // max(self.state.accounts, 1)
+        return np.minimum(partitions, highest)
 
     def root(self) -> bytes:
         """The 32-byte digest of the ledger now."""
@@ -176,9 +193,7 @@ def _routed(vm: SuperVM) -> Execute:
     from supervm_core.execution.bookkeeping import Book
     from supervm_core.execution.router import Router
 
-    partitions = vm.partitions if flags.PARTITIONED_FASTPATH in vm.features else 1
-    vm.counters.grow(partitions, vm.threads or cores())
-    router = Router(vm.features, vm.partitions, vm.threads, Book(vm.counters, partitions, vm.latencies, SLOW))
+    router = Router(vm.features, vm.partitions, vm.threads, Book(vm.counters, vm._counted, vm.latencies, SLOW))
     vm._homes = router.homes
     return router.execute
 
@@ -186,13 +201,13 @@ def _routed(vm: SuperVM) -> Execute:
 def _sequential(_: SuperVM) -> Execute:
     from supervm_core.execution import sequential
 
-    return sequential.execute
+    return lambda state, batch, _: sequential.execute(state, batch)
 
 
 def _reference(_: SuperVM) -> Execute:
     from supervm_core import reference
 
-    return reference.execute
+    return lambda state, batch, _: reference.execute(state, batch)
 
 
 _EXECUTORS: dict[str, Callable[[SuperVM], Execute]] = {

@@ -34,6 +34,9 @@ LAST_NONCE = ANY_NONCE - 1
 NO_ACCESS_LIST = 2**32 - 1
 """The access list of a call that declares none: it may touch everything."""
 
+NO_PROGRAM, UNKNOWN_LIST = 2**32 - 1, 2**32 - 2
+"""Places behind the end of any table, for a program and an access list that do not exist."""
+
 
 class Kind(IntEnum):
     """What a transaction does. The numbers are the encoding: append new ones, never renumber."""
@@ -186,7 +189,26 @@ class Batch:
     def __len__(self) -> int:
         return self.kind.size
 
-    def __getitem__(self, places: slice) -> Batch:
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """Batches one after the other, as one; each transaction keeps its program and its access list."""
+        if not batches:
+            return cls.of([])
+        columns = {name: [getattr(batch, name) for batch in batches] for name in COLUMN_TYPES}
+        programs, lists = batches[0].programs, batches[0].lists
+        if any(batch.programs != programs for batch in batches):
+            programs = tuple(program for batch in batches for program in batch.programs)
+            columns["program"] = _moved([(batch.program, len(batch.programs)) for batch in batches], NO_PROGRAM)
+        if any(batch.lists is not lists for batch in batches):
+            lists = AccessLists.joined([batch.lists for batch in batches])
+            moved = _moved([(batch.access, len(batch.lists)) for batch in batches], UNKNOWN_LIST)
+            columns["access"] = [
+                np.where(batch.access == NO_ACCESS_LIST, batch.access, places)
+                for batch, places in zip(batches, moved, strict=True)
+            ]
+        return cls(**{name: np.concatenate(parts) for name, parts in columns.items()}, programs=programs, lists=lists)
+
+    def __getitem__(self, places: slice | NDArray[np.integer[Any]]) -> Batch:
         """The transactions at those places, as a batch with the same tables."""
         columns = {name: getattr(self, name)[places] for name in COLUMN_TYPES}
         return Batch(**columns, programs=self.programs, lists=self.lists)
@@ -204,6 +226,15 @@ class Batch:
 
     def __repr__(self) -> str:
         return f"<Batch of {len(self)} transactions and {len(self.programs)} programs>"
+
+
+def _moved(columns: Sequence[tuple[U32, int]], nowhere: int) -> list[U32]:
+    """Places in tables, given with each table's length, as places in all tables together; `nowhere` if in none."""
+    moved, start = [], 0
+    for places, length in columns:
+        moved.append(np.where(places < length, places + np.uint32(start), np.uint32(nowhere)))
+        start += length
+    return moved
 
 
 def _equally_long(columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -68,8 +68,8 @@ class Admitted(NamedTuple):
     """Seconds since each was offered."""
     refused: Refused
     """Who gave up waiting in this round."""
-    retried: int
-    """How many were put off in this round."""
+    put_off: Tickets
+    """Who has to try again later; those behind them, who wait without an attempt of their own, are not among them."""
 
 
 class Admission:
@@ -118,6 +118,11 @@ class Admission:
 
     def __len__(self) -> int:
         return self._waiting.ticket.size
+
+    @property
+    def senders(self) -> U64:
+        """Whose transactions wait, in the order of their tickets."""
+        return self._waiting.sender
 
     @property
     def resumes(self) -> float:
@@ -182,7 +187,7 @@ class Admission:
         now = self._clock()
         waiting = self._waiting
         ready = (waiting.due <= now) & (now >= self._resume)
-        ready &= ~_behind(waiting.sender, ~ready)
+        ready &= ~stands_behind(waiting.sender, ~ready)
         places = np.flatnonzero(ready)[: sizing.batch_size]
         chosen = waiting.where(places)
         plan = Plan.of(sizing, chosen.keys)
@@ -199,7 +204,7 @@ class Admission:
         exhausted = put_off & (chosen.attempts >= self.backoff.max_retries)
         # Who stands behind one that comes again waits with it, and that is no attempt of its own. (Who has used up its
         # attempts has nobody in front of it: it would not have been put off before.)
-        behind = _behind(chosen.sender, put_off & ~exhausted)
+        behind = stands_behind(chosen.sender, put_off & ~exhausted)
         again, taken = put_off & ~exhausted & ~behind, ~put_off & ~behind
         waiting.due[places[again]] = now + self.backoff.delays(chosen.attempts[again], self._chance)
         waiting.attempts[places[again]] += 1
@@ -214,7 +219,7 @@ class Admission:
             lane[taken],
             now - chosen.since[taken],
             self._refuse(chosen.ticket[exhausted], Reason.CONGESTED),
-            int(np.count_nonzero(again)),
+            chosen.ticket[again],
         )
 
     def after(self, outcome: Outcome) -> None:
@@ -250,7 +255,7 @@ class _Waiting(NamedTuple):
         return _Waiting._make(np.concatenate(pair) for pair in zip(self, later, strict=True))
 
 
-def _behind(senders: U64, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def stands_behind(senders: U64, marked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return who stands somewhere behind a marked transaction of the same sender."""
     if not marked.any():
         return np.zeros(senders.size, np.bool_)

@@ -1,7 +1,7 @@
 """Keeping the books: when each micro-batch was executed, which way, and for whose partition.
 
-Paths note what happens while they execute a batch (`Notes`); when it is over, two kernels enter the notes into
-counters and latency histograms (`Book`). One stamp stands for a micro-batch, never for a single transaction: a stamp
+Paths note what happens while they execute a batch (`Notes`); when it is over, a kernel enters the notes into counters
+and latency histograms (`Book`). One stamp stands for a micro-batch, never for a single transaction: a stamp
 costs about as much as a transfer. The sequential kernels stamp every `MICRO_BATCH` transactions, the ordered path every
 task of a level, the partitioned path the batch, since its last credits arrive at the end.
 
@@ -22,8 +22,8 @@ from supervm_core.columns import U32, U64
 from supervm_core.execution.compiling import compiled, flag, number, reads, writes
 from supervm_core.machine.crew import Effort
 from supervm_core.telemetry import histogram
-from supervm_core.telemetry.counters import Count, Counters
-from supervm_core.telemetry.histogram import Latencies
+from supervm_core.telemetry.counters import Count, Counters, Work
+from supervm_core.telemetry.histogram import CELLS, Latencies
 from supervm_core.transactions import Batch
 
 MICRO_BATCH = 512
@@ -97,8 +97,11 @@ class Notes:
 
     def rows(self) -> U64:
         """All stamps, shape (micro-batches, 3)."""
-        if not self._single and len(self._rows) == 1:
-            return self._rows[0]
+        if not self._single:
+            if len(self._rows) == 1:
+                return self._rows[0]
+            if not self._rows:
+                return NOWHERE
         return np.concatenate([*self._rows, np.array(self._single, np.uint64).reshape(-1, 3)])
 
 
@@ -130,15 +133,16 @@ class Book:
 
     def enter(self, notes: Notes, batch: Batch, accounts: int) -> None:
         """Keep what was noted of a batch that has been executed on a ledger of so many accounts."""
-        counts = self.counters.partitions
-        if self.latencies is not None:
-            _enter_latencies(self.latencies.cells, notes.rows(), notes.began, self._slow, counts[0])
         if self._map.accounts != accounts:
             self._map = _Map(accounts, self.partitions)
-        rest, waited = _joined(notes.rest), _joined(notes.waited)
-        _enter_counts(counts, batch.sender, rest, waited, notes.in_order, self._map.first, self._map.table, BLOCK_BITS)
-        for worker, spent in enumerate(notes.cpu_ns()):
-            self.counters.worked(worker, cpu_ns=spent)
+        caller_cpu, *helpers_cpu = notes.cpu_ns()
+        _enter(
+            NO_CELLS if self.latencies is None else self.latencies.cells, notes.rows(), notes.began, self._slow,
+            self.counters.partitions, batch.sender, _joined(notes.rest), _joined(notes.waited), notes.in_order,
+            self._map.first, self._map.table, self.counters.workers, caller_cpu,
+        )  # fmt: skip
+        for helper, spent in enumerate(helpers_cpu, start=1):
+            self.counters.worked(helper, cpu_ns=spent)
 
 
 class _Map:
@@ -152,6 +156,7 @@ class _Map:
         self.table = (np.searchsorted(starts, blocks, side="right") - 1).astype(np.uint32)
 
 
+NO_CELLS = np.zeros((0, CELLS), np.uint64)
 NONE = np.zeros(0, np.uint32)
 
 
@@ -159,17 +164,34 @@ def _joined(places: list[U32]) -> U32:
     return NONE if not places else places[0] if len(places) == 1 else np.concatenate(places)
 
 
-def _build_latencies() -> Any:
+def _build() -> Any:
     uint64 = np.uint64
     LINEAR, PARTS, LONGEST = uint64(histogram.LINEAR), uint64(histogram.PARTS), uint64(histogram.LONGEST)
     BEYOND, SUM, MAXIMUM = histogram.BEYOND, histogram.SUM, histogram.MAXIMUM
-    SLOW = int(Count.SLOW)
-    ZERO, ONE = uint64(0), uint64(1)
+    BATCHES, TRANSACTIONS, FAST = int(Count.BATCHES), int(Count.TRANSACTIONS), int(Count.FAST)
+    ORDERED, CONFLICTS, BATCH_SIZE = int(Count.ORDERED), int(Count.CONFLICTS), int(Count.BATCH_SIZE)
+    SLOW, CPU = int(Count.SLOW), int(Work.CPU)
+    ALL, REST, WAITED = 0, 1, 2
+    ZERO, ONE, BITS = uint64(0), uint64(1), uint64(BLOCK_BITS)
 
-    def kernel(cells: U64, rows: U64, arrived: int, slow: int, counts: U64) -> None:
+    def kernel(
+        cells: U64,
+        rows: U64,
+        arrived: int,
+        slow: int,
+        counts: U64,
+        sender: U32,
+        rest: U32,
+        waited: U32,
+        in_order: bool,
+        first: U64,
+        table: U32,
+        workers: U64,
+        cpu_ns: int,
+    ) -> None:
         times = np.empty(3, np.uint64)
         for row in range(rows.shape[0]):
-            transactions = rows[row, 2]
+            size = rows[row, 2]
             times[0] = rows[row, 0] - arrived
             times[1] = rows[row, 1] - rows[row, 0]
             times[2] = rows[row, 1] - arrived
@@ -179,27 +201,14 @@ def _build_latencies() -> Any:
                     doublings = ZERO
                     while ns >> doublings >= LINEAR:
                         doublings += ONE
-                    cells[kind, PARTS * doublings + (ns >> doublings)] += transactions
+                    cells[kind, PARTS * doublings + (ns >> doublings)] += size
                 else:
-                    cells[kind, BEYOND] += transactions
-                cells[kind, SUM] += ns * transactions
+                    cells[kind, BEYOND] += size
+                cells[kind, SUM] += ns * size
                 cells[kind, MAXIMUM] = max(cells[kind, MAXIMUM], ns)
             if times[2] > slow:
-                counts[SLOW] += transactions
+                counts[0, SLOW] += size
 
-    return compiled([writes("uint64", 2), reads("uint64", 2), number, number, writes("uint64")])(kernel)
-
-
-def _build_counts() -> Any:
-    uint64 = np.uint64
-    ZERO, ONE = uint64(0), uint64(1)
-    ALL, REST, WAITED = 0, 1, 2
-    BATCHES, TRANSACTIONS, FAST = int(Count.BATCHES), int(Count.TRANSACTIONS), int(Count.FAST)
-    ORDERED, CONFLICTS, BATCH_SIZE = int(Count.ORDERED), int(Count.CONFLICTS), int(Count.BATCH_SIZE)
-
-    def kernel(
-        counts: U64, sender: U32, rest: U32, waited: U32, in_order: bool, first: U64, table: U32, bits: int
-    ) -> None:
         partitions = first.size - 1
         new = np.zeros((partitions, 3), np.uint64)
         if partitions == 1:
@@ -209,22 +218,22 @@ def _build_counts() -> Any:
         else:
             last = uint64(table.size) - ONE
             for which in range(3):
-                size = sender.size if which == ALL else rest.size if which == REST else waited.size
-                for each in range(size):
+                number = sender.size if which == ALL else rest.size if which == REST else waited.size
+                for each in range(number):
                     place = uint64(each)
                     if which == REST:
                         place = uint64(rest[each])
                     elif which == WAITED:
                         place = uint64(waited[each])
                     account = uint64(sender[place])
-                    partition = uint64(table[min(account >> bits, last)])
-                    while account >= first[partition + ONE]:
-                        partition += ONE
-                    new[partition, which] += ONE
+                    home = uint64(table[min(account >> BITS, last)])
+                    while account >= first[home + ONE]:
+                        home += ONE
+                    new[home, which] += ONE
         counts[:, BATCH_SIZE] = ZERO
         for partition in range(partitions):
             transactions = new[partition, ALL]
-            ordered = new[partition, ALL if in_order else REST]
+            ordered = transactions if in_order else new[partition, REST]
             if transactions != ZERO:
                 counts[partition, BATCHES] += ONE
             counts[partition, TRANSACTIONS] += transactions
@@ -232,15 +241,14 @@ def _build_counts() -> Any:
             counts[partition, FAST] += transactions - ordered
             counts[partition, CONFLICTS] += new[partition, WAITED]
             counts[partition, BATCH_SIZE] = transactions
+        workers[0, CPU] += cpu_ns
 
-    return compiled(
-        [writes("uint64", 2), reads("uint32"), reads("uint32"), reads("uint32"), flag, reads("uint64"),
-         reads("uint32"), number]
-    )(kernel)  # fmt: skip
+    latencies = [writes("uint64", 2), reads("uint64", 2), number, number]
+    batch = [writes("uint64", 2), reads("uint32"), reads("uint32"), reads("uint32"), flag]
+    partitions = [reads("uint64"), reads("uint32")]
+    return compiled([*latencies, *batch, *partitions, writes("uint64", 2), number])(kernel)
 
 
-_enter_latencies = _build_latencies()
-"""Count each row's transactions in the three histograms: waiting since `arrived`, being executed, both together."""
-
-_enter_counts = _build_counts()
-"""Count a batch by its senders' partitions; unknown senders belong to the last one."""
+_enter = _build()
+"""Count each row's transactions in the histograms (waiting since `arrived`, being executed, both together), the batch
+by its senders' partitions, of which the last has the unknown ones, and the CPU time of worker 0."""

@@ -23,6 +23,7 @@ import numpy as np
 
 from supervm_core.columns import U8, U64
 from supervm_core.programs import OPERATIONS, REGISTERS, REMEMBERED_TABLES, Instruction, Op, Operand, Program
+from supervm_core.transactions import Batch, Kind
 
 MOST_ORIGINS = 8
 """A register that may hold more different things than this counts as computed: looking them all up would not pay."""
@@ -170,3 +171,40 @@ class Footprints:
             source=np.array([touch.origin.source for touch in touches], np.uint8),
             value=np.array([touch.origin.value for touch in touches], np.uint64),
         )
+
+
+def keys(batch: Batch, accounts: int, width: int) -> U64:
+    """What transactions will probably write, for those who only have to guess (`supervm_core.control`).
+
+    Parameters
+    ----------
+    batch : Batch
+        Any.
+    accounts : int
+        Of the ledger; slots are numbered behind them.
+    width : int
+        Keys by transaction, at least 2.
+
+    Returns
+    -------
+    ndarray of uint64, shape (n, width)
+        Sender and receiver, then the first places of a call's footprint; repeated where there are fewer.
+    """
+    found = np.empty((len(batch), width), np.uint64)
+    found[:, 0] = batch.sender
+    found[:, 1:] = batch.receiver[:, np.newaxis]
+    for number, program in enumerate(batch.programs):
+        calling = np.flatnonzero((batch.kind == Kind.CALL) & (batch.program == number))
+        for column, touch in zip(range(2, width), sorted(footprint(program) or ()), strict=False):
+            source, value = touch.origin
+            match source:
+                case Source.CONSTANT:
+                    place = np.full(calling.size, value, np.uint64)
+                case Source.ARGUMENT:
+                    place = batch.arguments[calling, value]
+                case Source.SENDER:
+                    place = batch.sender[calling].astype(np.uint64)
+                case Source.RECEIVER:
+                    place = batch.receiver[calling].astype(np.uint64)
+            found[calling, column] = place + np.uint64(accounts if touch.is_slot else 0)
+    return found

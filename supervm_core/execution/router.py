@@ -86,8 +86,17 @@ class Router:
             self.ordered = OrderedPath(threads)
             self._by_dependency = _Choice(self.ordered.execute, OrderedPath(1).execute, self.ordered.threads)
 
-    def execute(self, state: State, batch: Batch) -> Receipts:
+    def execute(self, state: State, batch: Batch, in_order: bool = False) -> Receipts:
         """Apply a batch to a state, as `supervm_core.reference.execute` does.
+
+        Parameters
+        ----------
+        state : State
+            Changed in place.
+        batch : Batch
+            Any.
+        in_order : bool
+            Whether to execute it sequentially, whatever it holds.
 
         Raises
         ------
@@ -96,7 +105,8 @@ class Router:
             everything.
         """
         notes = self.book.open()
-        receipts = self._way(batch)(state, batch, notes)
+        way = sequential.execute if in_order else self._way(batch)
+        receipts = way(state, batch, notes)
         self.book.enter(notes, batch, state.accounts)
         return receipts
 

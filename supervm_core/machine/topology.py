@@ -55,13 +55,13 @@ class Topology:
         return sum(len(node.cores) for node in self.nodes)
 
 
-def read(root: Path = SYSFS, allowed: Collection[int] | None = None) -> Topology:
+def read(root: Path | None = None, allowed: Collection[int] | None = None) -> Topology:
     """Return the topology that sysfs describes.
 
     Parameters
     ----------
-    root : Path
-        Folder that has `node` and `cpu` in it.
+    root : Path, optional
+        Folder that has `node` and `cpu` in it; this machine's when left out.
     allowed : collection of int, optional
         Cores that may be used; by default those that the scheduler grants this process.
 
@@ -70,6 +70,7 @@ def read(root: Path = SYSFS, allowed: Collection[int] | None = None) -> Topology
     PlacementError
         If a file is there and cannot be understood, or none of the cores in it may be used.
     """
+    root = SYSFS if root is None else root
     usable = frozenset(os.sched_getaffinity(0) if allowed is None else allowed)
     online = root / "node" / "online"
     if not online.exists():

@@ -171,13 +171,13 @@ class Counters:
         for rows, kept in zip((self.partitions, self.workers), former, strict=True):
             rows[: len(kept)] = kept
 
-    def queued(self, partition: int, *, length: int, waited_ns: int = 0, retries: int = 0, dropped: int = 0) -> None:
-        """Count what admission did: how many wait now, and what became of others."""
-        row = self.partitions[partition]
-        row[Count.QUEUE_LENGTH] = length
-        row[Count.QUEUE_WAIT] += np.uint64(waited_ns)
-        row[Count.RETRIES] += np.uint64(retries)
-        row[Count.DROPPED] += np.uint64(dropped)
+    def queued(self, *, length: U64, waited_ns: U64, retries: U64, dropped: U64) -> None:
+        """Count what admission did, by partition: how many wait now, and what became of others."""
+        rows = self.partitions
+        rows[:, Count.QUEUE_LENGTH] = length
+        rows[:, Count.QUEUE_WAIT] += waited_ns
+        rows[:, Count.RETRIES] += retries
+        rows[:, Count.DROPPED] += dropped
 
     def worked(self, worker: int, *, cpu_ns: int) -> None:
         """Count CPU time that a worker spent, by its own `time.thread_time_ns`."""

@@ -83,10 +83,10 @@ class Room(RuleBasedStateMachine):
         assert (found.waited >= 0).all()
         if resting:
             assert not found.tickets.size
-            assert not found.retried
+            assert not found.put_off.size
         self.admitted += found.tickets.tolist()
         self.refused += found.refused.tickets.tolist()
-        self.put_off += found.retried
+        self.put_off += found.put_off.size
 
     @rule(seconds=st.floats(0, 0.06))
     def wait(self, seconds: float) -> None:
@@ -150,7 +150,7 @@ def test_who_is_put_off_comes_again_and_is_refused_after_the_last_retry_with_the
     rounds = []
     for _ in range(3):
         found = admission.admit(Sizing(1, 1, 10))
-        rounds.append((found.tickets.tolist(), found.refused.tickets.tolist(), found.retried))
+        rounds.append((found.tickets.tolist(), found.refused.tickets.tolist(), found.put_off.size))
         clock.now += 1
     assert rounds == [([5], [], 1), ([], [], 1), ([], [4], 0)]
     assert admission.refusals == {Reason.FULL: 0, Reason.CONGESTED: 1}
@@ -160,7 +160,7 @@ def test_later_transactions_of_a_sender_wait_behind_and_lose_no_attempt() -> Non
     admission, clock = room(controller=PutOff(), backoff=Backoff(max_retries=1))
     admission.offer([0, 1, 2], [7, 7, 8], [[0], [1], [1]])
     first = admission.admit(Sizing(1, 1, 10))
-    assert (first.tickets.tolist(), first.retried) == ([2], 1)
+    assert (first.tickets.tolist(), first.put_off.size) == ([2], 1)
     clock.now = 1
     second = admission.admit(Sizing(1, 1, 10))
     assert second.refused.tickets.tolist() == [0]
@@ -202,7 +202,7 @@ def test_during_a_pause_nobody_is_admitted_and_nobody_loses_an_attempt() -> None
     assert admission.next_due == admission.resumes == 0.02
     clock.now = 0.019
     resting = admission.admit(Sizing(1, 1, 1))
-    assert (resting.tickets.tolist(), resting.refused.tickets.tolist(), resting.retried) == ([], [], 0)
+    assert (resting.tickets.tolist(), resting.refused.tickets.tolist(), resting.put_off.size) == ([], [], 0)
     clock.now = 0.02
     assert admission.admit(Sizing(1, 1, 1)).tickets.tolist() == [1]
 
@@ -216,9 +216,9 @@ def test_it_says_when_it_pays_to_ask_again() -> None:
     admission.admit(Sizing(1, 1, 10))
     assert 5.0 < admission.next_due <= 5.01
     clock.now = float(np.nextafter(admission.next_due, 0))
-    assert admission.admit(Sizing(1, 1, 10)).retried == 0
+    assert admission.admit(Sizing(1, 1, 10)).put_off.size == 0
     clock.now = admission.next_due
-    assert admission.admit(Sizing(1, 1, 10)).retried == 1
+    assert admission.admit(Sizing(1, 1, 10)).put_off.size == 1
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,7 @@ KERNELS = {
     "insert": decoding.insert,
     "lookup": decoding.lookup,
     "decode": decoding.decode,
-    "latencies": bookkeeping._enter_latencies,
-    "counts": bookkeeping._enter_counts,
+    "books": bookkeeping._enter,
 }
 
 

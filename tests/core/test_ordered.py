@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from supervm_core import reference
 from supervm_core.columns import UINT64_MAX
 from supervm_core.execution import conflicts, lockstep, ordered
-from supervm_core.execution.footprints import MOST_ORIGINS, Origin, Source, Touch, footprint
+from supervm_core.execution.footprints import MOST_ORIGINS, Origin, Source, Touch, footprint, keys
 from supervm_core.execution.ordered import OrderedPath
 from supervm_core.programs import MAXIMUM_GAS, OPERATIONS, Op, Operand, Program, assemble
 from supervm_core.state import State
@@ -317,6 +317,22 @@ def test_calls_touch_nothing_outside_their_footprint(searched: tuple[State, Batc
         allowed = footprint(batch.programs[row.program])
         if allowed is not None:
             assert places <= {(False, row.sender), (False, row.receiver)} | {_place(touch, row) for touch in allowed}
+
+
+@settings(SEARCH, max_examples=100)
+@given(ledgers(), st.integers(2, 8))
+def test_keys_are_places_that_transactions_may_touch(searched: tuple[State, Batch], width: int) -> None:
+    """What controllers learn from would else be other accounts' doings."""
+    state, batch = searched
+    for row, found in zip(batch.transactions(), keys(batch, state.accounts, width).tolist(), strict=True):
+        assert found[:2] == [row.sender, row.receiver]
+        allowed = {row.sender, row.receiver}
+        if row.kind == Kind.CALL and row.program < len(batch.programs):
+            touches = [_place(touch, row) for touch in footprint(batch.programs[row.program]) or ()]
+            places = {(number + state.accounts * is_slot) % 2**64 for is_slot, number in touches}
+            assert len(places & set(found)) >= min(len(places), 1) * (width > 2)
+            allowed |= places
+        assert set(found) <= allowed
 
 
 def _place(touch: Touch, row: Transaction) -> tuple[bool, int]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import pickle
+from random import Random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from supervm_core import reference
 from supervm_core.access import AccessList, AccessLists
 from supervm_core.columns import UINT64_MAX
 from supervm_core.errors import BatchError, SuperVMError
 from supervm_core.programs import MAXIMUM_GAS, assemble
 from supervm_core.transactions import ANY_NONCE, COLUMN_TYPES, Batch, Kind, Receipts, Status, Transaction
 
-from .ledgers import SEARCH, ledgers
+from .ledgers import SEARCH, ledgers, state
+from .ledgers import batch as any_batch
 
 
 def test_single_numbers_stand_for_whole_columns() -> None:
@@ -103,6 +106,33 @@ def test_slice_is_a_batch() -> None:
     batch = Batch(Kind.MINT, 0, 0, np.arange(10), programs=[assemble("stop")])
     assert batch[8:2:-2].amount.tolist() == [8, 6, 4]
     assert batch[:3].programs == batch.programs
+
+
+def test_transactions_are_picked_by_their_places() -> None:
+    batch = Batch(Kind.MINT, 0, 0, np.arange(10), programs=[assemble("stop")])
+    assert batch[np.array([7, 1, 1])].amount.tolist() == [7, 1, 1]
+
+
+@settings(SEARCH, max_examples=60)
+@given(st.lists(st.randoms(use_true_random=False), max_size=3))
+def test_joined_batches_do_what_they_did_one_after_the_other(chances: list[Random]) -> None:
+    """Each transaction keeps its program and its access list, also one that does not exist."""
+    before = state(chances[0] if chances else Random(0))
+    batches = [any_batch(chance, before, 8) for chance in chances]
+    together, apart = before.copy(), before.copy()
+    receipts = reference.execute(together, Batch.joined(batches))
+    expected = [reference.execute(apart, batch) for batch in batches]
+    assert receipts.status.tolist() == [status for each in expected for status in each.status.tolist()]
+    assert receipts.gas_used.tolist() == [gas for each in expected for gas in each.gas_used.tolist()]
+    assert together == apart
+
+
+def test_batches_of_one_origin_share_their_tables() -> None:
+    """Picking and joining again and again must not let tables grow."""
+    batch = Batch(Kind.CALL, 0, [1, 2], access=0, programs=[assemble("stop")], lists=AccessLists.of([AccessList((1,))]))
+    joined = Batch.joined([batch[:1], batch[1:]])
+    assert joined.programs is batch.programs
+    assert joined.lists is batch.lists
 
 
 def test_batch_survives_pickling() -> None:

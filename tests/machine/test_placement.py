@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervm_core.engine import SuperVM
 from supervm_core.errors import PlacementError, SettingError
+from supervm_core.execution import partitioned
 from supervm_core.machine import memory, topology
-from supervm_core.machine.placement import Binding, plan
+from supervm_core.machine.placement import Binding, Homes, Placement, plan
 from supervm_core.machine.topology import Node, Topology
+from supervm_core.workloads import transfers
 
 from . import trees
 
@@ -236,3 +240,79 @@ def test_another_system_is_told_what_is_known(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("platform.machine", lambda: "sparc64")
     with pytest.raises(PlacementError, match="on Linux sparc64; known is Linux on x86_64, aarch64, riscv64"):
         memory.prefer(0)
+
+
+TWO_NODES = Placement((Binding(0, 0, frozenset({0})), Binding(1, 1, frozenset({1}))), "planned")
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """What a machine with two nodes would have been asked for."""
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: asked.append(("cores", set(cores))))
+    monkeypatch.setattr(memory, "prefer", lambda node: asked.append(("prefer", node)))
+    monkeypatch.setattr(memory, "move", lambda array, node: asked.append(("move", array.tolist(), node)))
+    return asked
+
+
+def test_a_shard_at_home_is_bound_for_the_time_of_its_task(calls: list[tuple[object, ...]]) -> None:
+    homes = Homes(TWO_NODES)
+    assert homes.at_home(1, lambda: calls.append(("task",)) or 5)() == 5
+    assert calls == [("cores", {1}), ("prefer", 1), ("task",), ("cores", {0, 1}), ("prefer", None)]
+
+
+def test_a_thread_is_free_again_after_a_task_that_failed(calls: list[tuple[object, ...]]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        Homes(TWO_NODES).at_home(0, lambda: 1 / 0)()
+    assert calls[-2:] == [("cores", {0, 1}), ("prefer", None)]
+
+
+def test_accounts_move_to_their_shards_node_once(calls: list[tuple[object, ...]]) -> None:
+    homes, arrays = Homes(TWO_NODES), [np.arange(4), np.arange(4, 8)]
+    for _ in range(2):
+        homes.settle(arrays, [(0, 1), (1, 4)])
+    moved = [("move", [0], 0), ("move", [4], 0), ("move", [1, 2, 3], 1), ("move", [5, 6, 7], 1)]
+    assert calls == moved
+    homes.settle([np.arange(4)], [(0, 4), (4, 4)])
+    assert len(calls) == len(moved) + 2
+
+
+def test_what_the_system_refuses_is_told_and_work_goes_on(
+    calls: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception between two shards' tasks would leave the ledger half changed."""
+
+    def refuse(*_: object) -> None:
+        raise PlacementError("the kernel refuses memory of node 1")
+
+    homes = Homes(TWO_NODES)
+    monkeypatch.setattr(memory, "prefer", refuse)
+    assert homes.at_home(1, lambda: 7)() == 7
+    assert homes.reason == "nothing is bound: the kernel refuses memory of node 1"
+    calls.clear()
+    assert homes.at_home(0, lambda: 8)() == 8
+    homes.settle([np.arange(4)], [(0, 2), (2, 4)])
+    assert calls == []
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_ledger_says_where_its_shards_live_and_executes_as_specified(
+    nodes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On recorded trees; of two nodes, this machine has at most one, and what it refuses must not change a result."""
+    cores = sorted(os.sched_getaffinity(0))
+    tree = trees.write(tmp_path / "system", {node: str(cores[-node]) for node in range(nodes)})
+    monkeypatch.setattr(topology, "SYSFS", tree)
+    monkeypatch.setattr(partitioned, "SHARD", 1)
+    features = ["partitioned-fastpath", "numa-affinity"]
+    vm = SuperVM.with_accounts(5_000, balance=10**6, features=features, partitions=4, threads=2)
+    specified = SuperVM(vm.state, executor="reference")
+    batch = transfers(5_000, accounts=5_000)
+    assert vm.placement is None
+    assert vm.execute(batch) == specified.execute(batch)
+    assert vm.state == specified.state
+    assert vm.placement is not None
+    wanted = "nothing to gain" if nodes == 1 else "1 on node 0, 1 on node 1|nothing is bound"
+    assert re.search(wanted, vm.placement)
+    assert sorted(os.sched_getaffinity(0)) == cores

@@ -27,6 +27,12 @@ REFERENCE_NAMES = {
 """What the optimisation list calls them; dashboards exist."""
 
 
+def queue(length: list[int], **others: list[int]) -> dict[str, np.ndarray]:
+    """What admission counts, by partition; nothing of what is not named."""
+    counted = {name: np.zeros(len(length), np.uint64) for name in ("waited_ns", "retries", "dropped")}
+    return counted | {name: np.array(numbers, np.uint64) for name, numbers in {"length": length, **others}.items()}
+
+
 def test_every_name_of_the_optimisation_list_is_among_the_samples() -> None:
     counters = Counters(2, 1)
     names = {sample.metric.name for sample in counters.snapshot().samples(counters.snapshot())}
@@ -63,7 +69,7 @@ def test_workers_and_admission_that_write_at_once_lose_nothing() -> None:
     for thread in threads:
         thread.start()
     for length in range(1_000):
-        counters.queued(0, length=length, retries=1)
+        counters.queued(**queue([length, 0], retries=[1, 0]))
     for thread in threads:
         thread.join()
     snapshot = counters.snapshot()
@@ -98,7 +104,7 @@ def test_more_rows_keep_what_was_counted() -> None:
 def test_a_snapshot_stays_as_it_is() -> None:
     counters = Counters(1, 1)
     before = counters.snapshot()
-    counters.queued(0, length=5)
+    counters.queued(**queue([5]))
     counters.worked(0, cpu_ns=10)
     assert not before.partitions.any()
     assert not before.workers.any()
@@ -117,7 +123,7 @@ def test_cpu_use_is_cpu_time_over_wall_time_between_snapshots() -> None:
 
 def test_waiting_is_shown_in_the_unit_of_its_name() -> None:
     counters = Counters(1, 1)
-    counters.queued(0, length=3, waited_ns=2_500_000)
+    counters.queued(**queue([3], waited_ns=[2_500_000]))
     shown = {sample.metric.name: sample.value for sample in counters.snapshot().samples()}
     assert shown["fastpath_queue_wait_time_ms"] == pytest.approx(2.5)
     assert shown["fastpath_queue_length"] == 3
