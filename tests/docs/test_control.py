@@ -4,44 +4,38 @@ from __future__ import annotations
 
 import pytest
 
-from supervm_core.control import adaptive, congestion
-from supervm_core.control.controller import Sizing
+from supervm_core import features
+from supervm_core.control.congestion import DEFAULT_RETRIES, MOST_RETRIES, RETRIES_VARIABLE
 from supervm_core.errors import SettingError
+from supervm_core.execution.bookkeeping import MICRO_BATCH
 from supervm_core.telemetry.counters import MEMORY, METRICS, WORKER_CPU
 
+from .pages import ROOT
 from .test_reference import first, table
 
-ROWS = {row[0].strip("`"): row for row in table("control.md", "variable")}
+PAGE = (ROOT / "docs" / "reference" / "control.md").read_text()
 
 
-def values(cell: str) -> list[str]:
-    return [word.strip("` ") for word in cell.replace(" to ", ", ").split(",")]
+def test_the_features_are_those_of_the_code():
+    assert [[cell.strip("`") for cell in row] for row in table("control.md", "feature")] == [
+        [each.name, "off" if each.tier == 1 else "on", each.variable, *each.words, each.meaning]
+        for each in features.FEATURES.values()
+    ]
 
 
-def read(environ: dict[str, str]) -> tuple[bool, object]:
-    """What the variables turn on: adaptive control, and congestion control with its back-off."""
-    control = congestion.from_environment(environ)
-    return adaptive.from_environment(Sizing(1, 1, 1), environ) is not None, control and control[1]
+@pytest.mark.parametrize("feature", features.FEATURES.values(), ids=features.FEATURES)
+def test_a_variable_says_one_of_its_two_words(feature):
+    default, other = feature.words
+    assert features.active(environ={feature.variable: default}) == features.active(environ={})
+    assert features.active(environ={feature.variable: other}) ^ features.active(environ={}) == {feature.name}
+    with pytest.raises(SettingError, match=f"{feature.variable} is 'perhaps'"):
+        features.active(environ={feature.variable: "perhaps"})
 
 
-@pytest.mark.parametrize("variable", ROWS)
-def test_each_value_is_accepted_and_the_default_is_what_an_unset_variable_means(variable):
-    on = {"FASTPATH_CONGESTION_CONTROL": "exponential"} if variable == "FASTPATH_MAX_RETRIES" else {}
-    for value in values(ROWS[variable][1]):
-        read({**on, variable: value})
-    assert read({**on, variable: ROWS[variable][2].strip("`")}) == read(on)
-    with pytest.raises(SettingError, match=f"{variable} is 'other'"):
-        read({variable: "other"})
-
-
-def test_the_variables_are_all_that_are_read():
-    assert list(ROWS) == [adaptive.VARIABLE, congestion.CONTROL_VARIABLE, congestion.RETRIES_VARIABLE]
-
-
-def test_the_range_of_retries_ends_where_the_page_says():
-    _, most = values(ROWS["FASTPATH_MAX_RETRIES"][1])
-    with pytest.raises(SettingError, match=f"from 0 to {most}"):
-        read({"FASTPATH_MAX_RETRIES": str(int(most) + 1)})
+def test_numbers_in_the_text_are_those_of_the_code():
+    words = " ".join(PAGE.split())
+    assert f"`{RETRIES_VARIABLE}`, from 0 to {MOST_RETRIES} and {DEFAULT_RETRIES} by default" in words
+    assert f"the micro-batch: {MICRO_BATCH} transactions in order" in words
 
 
 def test_the_metrics_are_those_of_the_code():
