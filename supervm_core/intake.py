@@ -34,10 +34,11 @@ from supervm_core.control.adaptive import Adaptive, Limits
 from supervm_core.control.admission import ROOM, Admission, Admitted, Refused, Tickets, stands_behind
 from supervm_core.control.congestion import Backoff, Congestion, retries_from_environment
 from supervm_core.control.controller import Chain, Controller, Lane, Outcome, Sizing
-from supervm_core.control.prediction import Prediction, meets
+from supervm_core.control.prediction import Prediction
 from supervm_core.engine import SuperVM
 from supervm_core.errors import BatchError
 from supervm_core.execution.footprints import keys
+from supervm_core.execution.meetings import Meetings
 from supervm_core.machine.crew import cores
 from supervm_core.telemetry.histogram import Latencies
 from supervm_core.transactions import COLUMN_TYPES, Batch, Receipts
@@ -127,7 +128,7 @@ class Intake:
         controllers: list[Controller] = [
             each for each in (self.adaptive, self.congestion, self.prediction) if each is not None
         ]
-        self._controlled = bool(controllers)
+        self._meetings = Meetings(places) if controllers else None
         self._clock = clock
         self._sleep = sleep
         self._admission = Admission(
@@ -208,11 +209,10 @@ class Intake:
             self.vm.configure(partitions=self.sizing.partitions, threads=self.sizing.workers)
         began, began_cpu = self._clock(), time.process_time()
         executed = tuple(self._execute(tickets, in_order) for tickets, in_order in self._lanes(admitted))
-        if executed and self._controlled:
+        if executed and self._meetings is not None:
             seconds, cpu = (self._clock() - began) / 1e9, time.process_time() - began_cpu
-            self._admission.after(
-                Outcome(self.sizing, admitted.keys, meets(admitted.keys), seconds, cpu, backlog=len(self))
-            )
+            met = self._meetings.of(admitted.keys)
+            self._admission.after(Outcome(self.sizing, admitted.keys, met, seconds, cpu, backlog=len(self)))
         self._book(waited=admitted.tickets, put_off=admitted.put_off, refused=admitted.refused.tickets, now=began)
         self._forget(np.concatenate([admitted.tickets, admitted.refused.tickets]))
         return Step(executed, admitted.refused)

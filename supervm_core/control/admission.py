@@ -209,9 +209,13 @@ class Admission:
         waiting.due[places[again]] = now + self.backoff.delays(chosen.attempts[again], self._chance)
         waiting.attempts[places[again]] += 1
         self.retries += int(np.count_nonzero(again))
-        stays = np.ones(waiting.ticket.size, np.bool_)
-        stays[places[taken | exhausted]] = False
-        self._waiting = waiting.where(stays)
+        leave = places[taken | exhausted]
+        if leave.size and leave[-1] + 1 == leave.size:  # the first ones: no need to copy the others
+            self._waiting = waiting.where(slice(leave.size, None))
+        elif leave.size:
+            stays = np.ones(waiting.ticket.size, np.bool_)
+            stays[leave] = False
+            self._waiting = waiting.where(stays)
         return Admitted(
             plan.sizing,
             chosen.ticket[taken],

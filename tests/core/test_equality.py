@@ -15,7 +15,7 @@ from hypothesis import given, settings
 
 from supervm_core import reference
 from supervm_core.columns import UINT64_MAX
-from supervm_core.execution import bookkeeping, conflicts, decoding, lockstep, ordered, owned, sequential
+from supervm_core.execution import bookkeeping, conflicts, decoding, lockstep, meetings, ordered, owned, sequential
 from supervm_core.programs import MAXIMUM_GAS, OPERATIONS, Instruction, Op, Operand, Program, assemble
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Kind, Receipts, Status, Transaction
@@ -143,6 +143,7 @@ KERNELS = {
     "lookup": decoding.lookup,
     "decode": decoding.decode,
     "books": bookkeeping._enter,
+    "meetings": meetings._meet,
 }
 
 

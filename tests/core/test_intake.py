@@ -18,6 +18,8 @@ from supervm_core.control.congestion import Congestion
 from supervm_core.control.controller import Lane, Plan, Sizing
 from supervm_core.engine import SuperVM
 from supervm_core.errors import BatchError, SettingError
+from supervm_core.execution import meetings
+from supervm_core.execution.meetings import Meetings
 from supervm_core.intake import Intake
 from supervm_core.telemetry.counters import Count
 from supervm_core.transactions import Batch, Kind
@@ -221,3 +223,21 @@ def test_settings_without_a_meaning_are_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("FASTPATH_MAX_RETRIES", "many")
     with pytest.raises(SettingError, match="FASTPATH_MAX_RETRIES is 'many'"):
         Intake(vm)
+
+
+@given(st.lists(st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), max_size=8), max_size=5))
+def test_meetings_are_those_of_the_readable_count(batches: list[list[list[int]]]) -> None:
+    """Batch by batch on one table; keys above its end belong to no ledger."""
+    counted = Meetings(8)
+    for rows in batches:
+        keys = np.array(rows, np.uint64).reshape(-1, 3)
+        known = [{key for key in row if key < 8} for row in rows]
+        expected = [any(mine & other for j, other in enumerate(known) if j != i) for i, mine in enumerate(known)]
+        assert counted.of(keys).tolist() == expected
+
+
+def test_meetings_go_on_when_their_numbers_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meetings, "MOST", 5)
+    counted = Meetings(9)
+    for _ in range(4):
+        assert counted.of(np.array([[1, 2], [2, 3], [4, 5]], np.uint64)).tolist() == [True, True, False]
