@@ -11,7 +11,8 @@ execute again and again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import gcd, isfinite
 from typing import Literal
 
 import numpy as np
@@ -22,11 +23,16 @@ from supervm_core.programs import ARGUMENTS, Program, assemble
 from supervm_core.transactions import ANY_NONCE, Batch, Kind
 
 Nonces = Literal["any", "strict"]
+Seed = int | Sequence[int]
+"""Equal seeds give equal numbers; `(seed, 1)`, `(seed, 2)` and so on are streams apart, while `(seed, 0)` is `seed`."""
 
 SMALL_AMOUNTS = 100
 """Amounts are 1 to this many units: an account that begins with some thousands rarely runs dry."""
 
 GAS_PER_CALL = 1_000
+
+GOLDEN = 2_654_435_769
+"""The golden section of 2**32."""
 
 CAPPED_MINT = assemble("""
 ; Sell the next token of an edition that has a cap: take a number, note who owns it.
@@ -110,13 +116,56 @@ round:      xor       r3, r3, r1
 class Stream:
     """Reproducible numbers."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: Seed) -> None:
         self._bits = np.random.PCG64(seed)
 
     def below(self, limit: int, size: int) -> NDArray[np.uint64]:
         """`size` numbers, each uniform in 0..limit-1, for limits from 1 to 2**32."""
         raw: NDArray[np.uint64] = self._bits.random_raw(size)
         return ((raw >> np.uint64(32)) * np.uint64(limit)) >> np.uint64(32)
+
+    def fractions(self, size: int) -> NDArray[np.float64]:
+        """`size` numbers, each uniform among the multiples of 2**-53 from 0 to less than 1."""
+        raw: NDArray[np.uint64] = self._bits.random_raw(size)
+        return (raw >> np.uint64(11)).astype(np.float64) * np.float64(2.0**-53)
+
+
+def zipf(size: int, *, accounts: int, exponent: float, seed: Seed = 0) -> NDArray[np.uint64]:
+    """Accounts by Zipf's law: the one of rank r is drawn in proportion to r**-exponent, over all accounts.
+
+    The frequent ones lie scattered over the whole range, and are the same for every seed: whoever is busy in one batch
+    is busy in the next. Machines may differ in the last digit of a power, so weights are rounded to whole numbers, with
+    2**40 for the first rank (less above four million accounts), and what follows is exact. Ranks whose weight rounds to
+    0 are never drawn.
+
+    Parameters
+    ----------
+    size : int
+        Number of draws.
+    accounts : int
+        Accounts of the ledger, at most 2**32.
+    exponent : float
+        The skew, at least 0: 0 is uniform, about 1 is common in what people do, 2 gives one account
+        six of ten draws.
+    seed : int or sequence of int
+        Equal seeds give equal draws.
+
+    Raises
+    ------
+    BatchError
+        If there is no account, or the exponent is negative or not finite.
+    """
+    _at_least_one("accounts", accounts)
+    if not (isfinite(exponent) and exponent >= 0):
+        raise BatchError(f"Zipf's law has no exponent {exponent}; choose 0 (uniform) or more, such as 1.2")
+    first = 2.0 ** min(40, 62 - accounts.bit_length())  # their sum stays below 2**62
+    reached = np.cumsum(np.rint(np.arange(1.0, accounts + 1) ** -exponent * first).astype(np.uint64))
+    drawn = (Stream(seed).fractions(size) * np.float64(reached[-1])).astype(np.uint64)
+    rank = np.searchsorted(reached, np.minimum(drawn, reached[-1] - np.uint64(1)), side="right")
+    # Steps of about the golden section of the range scatter evenly; one without a common divisor reaches every account.
+    step = next(step for step in range(accounts * GOLDEN >> 32, 2 * accounts + 1) if gcd(step, accounts) == 1)
+    scattered: NDArray[np.uint64] = rank.astype(np.uint64) * np.uint64(step) % np.uint64(accounts)
+    return scattered
 
 
 def transfers(txs: int, *, accounts: int, seed: int = 0, nonces: Nonces = "any") -> Batch:
@@ -181,17 +230,33 @@ def calls(
     )
 
 
-def mixed(txs: int, *, accounts: int, slots: int, seed: int = 0, nonces: Nonces = "any") -> Batch:
+def mixed(
+    txs: int,
+    *,
+    accounts: int,
+    slots: int,
+    call_percent: float = 20,
+    seed: int = 0,
+    nonces: Nonces = "any",
+) -> Batch:
     """Every kind in one batch: of 100 transactions about 70 transfers, 5 mints, 5 burns and 20 swaps.
 
-    Parameters are those of `calls`.
+    Parameters
+    ----------
+    txs, accounts, slots, seed, nonces
+        As for `calls`.
+    call_percent : float
+        How many of 100 transactions are swaps; of 16 others, 14 are transfers, one is a mint and one a burn.
     """
     _at_least_one("accounts", accounts)
+    if not 0 <= call_percent <= 100:
+        raise BatchError(f"{call_percent} of 100 transactions cannot be calls; choose from 0 to 100")
     stream = Stream(seed)
     sender = stream.below(accounts, txs)
-    lot = stream.below(100, txs)
+    lot = stream.below(8_000, txs)
     # How many of the bounds a lot has reached is its kind: transfer, mint, burn, call.
-    kind = np.searchsorted(np.array([70, 75, 80], np.uint64), lot, side="right")
+    bounds = [round((100 - call_percent) * reached) for reached in (70, 75, 80)]
+    kind = np.searchsorted(np.array(bounds, np.uint64), lot, side="right")
     return Batch(
         kind=kind,
         sender=sender,
@@ -249,6 +314,11 @@ def _nonces(sender: NDArray[np.uint64], nonces: Nonces) -> NDArray[np.uint64]:
         return np.full(sender.size, ANY_NONCE, np.uint64)
     if nonces != "strict":
         raise UnknownNameError(f"there is no nonce rule {nonces!r}; known are any, strict")
+    return strict_nonces(sender)
+
+
+def strict_nonces(sender: NDArray[np.unsignedinteger]) -> NDArray[np.uint64]:
+    """The nonces that transactions of these senders must carry on a new ledger: they count up from 0 by sender."""
     # Sorted stably by sender, each sender's transactions stand together and in order: a place minus the place where
     # its group begins is the number of earlier ones.
     order = np.argsort(sender, kind="stable")

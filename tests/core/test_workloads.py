@@ -11,7 +11,7 @@ import pytest
 from supervm_core.engine import SuperVM
 from supervm_core.errors import BatchError, UnknownNameError
 from supervm_core.transactions import ANY_NONCE, COLUMN_TYPES, NO_ACCESS_LIST, Batch, Kind
-from supervm_core.workloads import CAPPED_MINT, SWAP, Stream, calls, mixed, transfers, workload
+from supervm_core.workloads import CAPPED_MINT, SWAP, Stream, calls, mixed, transfers, workload, zipf
 
 
 def digest(batch: Batch) -> str:
@@ -37,6 +37,12 @@ def digest(batch: Batch) -> str:
 def test_same_seed_gives_the_same_bytes_everywhere(name: str, parameters: dict[str, object], expected: str) -> None:
     """Written down once: numbers kept for a workload belong to these bytes. Change the name when you change them."""
     assert digest(workload(name, txs=1_000, **parameters)) == expected
+
+
+@pytest.mark.parametrize(("seed", "expected"), [(0, "d63d1ba91c5f76fe"), ((1, 2), "a94fc3cc44551724")])
+def test_zipf_draws_the_same_accounts_everywhere(seed: int | tuple[int, int], expected: str) -> None:
+    drawn = zipf(1_000, accounts=100, exponent=1.2, seed=seed).astype("<u8")
+    assert hashlib.blake2b(drawn.tobytes(), digest_size=8).hexdigest() == expected
 
 
 def test_other_seed_gives_another_batch() -> None:
