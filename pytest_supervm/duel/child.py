@@ -128,7 +128,7 @@ def shaken() -> list[object]:
     For each size of small objects, some are made and half of them freed in any order; and one larger block shifts what
     the C library hands out.
     """
-    lot = random.SystemRandom()
+    lot = random.Random(int.from_bytes(os.urandom(8), "little"))  # the system's own would take ten times as long
     held: list[object] = [bytearray(lot.randrange(*LARGER))]
     makers: list[Callable[[], object]] = [object, functools.partial(lot.getrandbits, 40)]
     makers += (functools.partial(bytes, size) for size in SMALL_SIZES)

@@ -15,6 +15,7 @@ import math
 import os
 import re
 import secrets
+import select
 import signal
 import statistics
 import subprocess
@@ -237,8 +238,7 @@ class Child:
 
     def end(self, grace: float) -> None:
         """Wait so many seconds for its end, and then end it by force, with all that it started."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(grace)
+        _await_end(self._process, grace)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -623,6 +623,20 @@ class Match:
                     "stop": 0.0,
                 }
             )
+
+
+def _await_end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait so long for a process to end, and no longer than it takes: `Popen.wait` looks every 50 ms only."""
+    try:
+        end = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):  # not Linux, or no process any more
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        return
+    try:
+        select.select([end], [], [], seconds)
+    finally:
+        os.close(end)
 
 
 @contextlib.contextmanager
