@@ -20,7 +20,9 @@ from supervm_core.bench import BOTH, CHECKED, Expected, Timed, one_key, prepared
 from supervm_core.bench.limit import read_modify_write
 from supervm_core.bench.timing import Work
 from supervm_core.execution import ordered, sequential
+from supervm_core.execution.bookkeeping import NOWHERE
 from supervm_core.execution.footprints import Footprints
+from supervm_core.machine.crew import cores
 from supervm_core.state import State
 from supervm_core.transactions import Batch
 from supervm_core.wire import Directory, decode, encode
@@ -164,26 +166,43 @@ def decode_rows() -> list[list[str]]:
     ]  # fmt: skip
 
 
+def stamp_rows() -> list[list[str]]:
+    """What it costs to stamp each micro-batch and to enter the stamps into histograms."""
+    state = State.with_accounts(ACCOUNTS, balance=10**12)
+    batch = transfers(TXS, accounts=ACCOUNTS, nonces="strict")
+    expected = expect(state, batch)
+    vms = {"with": SuperVM(state), "without": SuperVM(state, features=["-latency-quantiles"])}
+    for name, vm in vms.items():
+        hold(expected, vm, f"{name} stamps")
+    taken = timed({name: partial(prepared, vm, batch) for name, vm in vms.items()})
+    return [
+        ["transfers, stamped for latencies", f"{tables.spread(taken.per_second('with', TXS))} M tx/s",
+         f"{tables.spread(taken.ratios('with', 'without'))} x without stamps"]
+    ]  # fmt: skip
+
+
 def small_rows() -> list[list[str]]:
     """`SuperVM.execute` over the bare kernel with its arrays at hand, on batches of 1,000 that were not seen before."""
-    vm = SuperVM.with_accounts(ACCOUNTS, balance=10**12, features=BOTH)
-    taken: dict[str, list[float]] = {"execute": [], "kernel": []}
-    for seed in range(400):
+    state = State.with_accounts(ACCOUNTS, balance=10**12)
+    vms = {"by default": SuperVM(state), "with both paths on": SuperVM(state, features=BOTH)}
+    taken: dict[str, list[float]] = {name: [] for name in ("kernel", *vms)}
+    for seed in range(600):
         batch = transfers(1_000, accounts=ACCOUNTS, seed=seed)
-        if seed % 2:
+        name = list(taken)[seed % len(taken)]
+        if name != "kernel":
             start = time.perf_counter()
-            vm.execute(batch)
-            taken["execute"].append(1e6 * (time.perf_counter() - start))
+            vms[name].execute(batch)
         else:
-            columns, state = sequential.columns(batch), vm.state
-            results = np.empty(1_000, np.uint8), np.empty(1_000, np.uint64)
+            columns = sequential.columns(batch)
+            results = np.empty(1_000, np.uint8), np.empty(1_000, np.uint64), NOWHERE
             start = time.perf_counter()
             sequential.kernel(state.balances, state.nonces, state.storage, sequential.NO_ORDER, *columns, *results)
-            taken["kernel"].append(1e6 * (time.perf_counter() - start))
-    whole, kernel = taken["execute"][20:], taken["kernel"][20:]
+        taken[name].append(1e6 * (time.perf_counter() - start))
+    kernel = taken.pop("kernel")[20:]
     return [
-        ["batch of 1,000 transfers", f"{tables.spread(whole)} us",
-         f"{np.median(whole) - np.median(kernel):.1f} us over the kernel's {tables.spread(kernel)}"]
+        [f"batch of 1,000 transfers, {name}", f"{tables.spread(whole[20:])} us",
+         f"{np.median(whole[20:]) - np.median(kernel):.1f} us over the kernel's {tables.spread(kernel)}"]
+        for name, whole in taken.items()
     ]  # fmt: skip
 
 
@@ -192,6 +211,7 @@ PARTS = {
     "skew": skew_rows,
     "calls": call_rows,
     "decoding": decode_rows,
+    "stamps": stamp_rows,
     "small": small_rows,
 }
 

@@ -28,3 +28,17 @@ def test_executor(vm, reference, workload, measure, kind, txs):
 
     measure.record("failure_rate", receipts.failed / len(batch))
     assert vm.root() == reference.root()
+
+
+@pytest.mark.perf
+@pytest.mark.parametrize("partitions", [2, 4, 8])
+def test_partitions(vm, reference, workload, measure, partitions):
+    """Partitions lie on as many shards as suit the machine; with few cores, on one."""
+    vm = SuperVM(vm.state, features=["partitioned-fastpath"], partitions=partitions)
+    batch = workload("transfer", txs=100_000, nonces="strict")
+    reference.execute(batch)
+
+    receipts = measure(vm.execute, batch, work=len(batch), unit="tx", setup=vm.reset)
+
+    measure.record("failure_rate", receipts.failed / len(batch))
+    assert vm.root() == reference.root()

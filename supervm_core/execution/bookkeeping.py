@@ -127,9 +127,11 @@ class Book:
         self._slow = int(slow * 1e9)
         self._map = _Map(0, partitions)
 
-    def open(self) -> Notes:
-        """Begin a batch."""
-        return Notes(self.latencies is not None)
+    def open(self, arrived: int) -> Notes:
+        """Begin a batch that arrived at that moment."""
+        notes = Notes(self.latencies is not None)
+        notes.began = arrived
+        return notes
 
     def enter(self, notes: Notes, batch: Batch, accounts: int) -> None:
         """Keep what was noted of a batch that has been executed on a ledger of so many accounts."""

@@ -7,21 +7,23 @@ far more each; a batch with enough of them is worth ordering by dependency (`ord
 thread wakes up. Each path equals the specification for every batch that it is given, so a wrong choice costs time and
 nothing else.
 
-Both paths may use several threads. Where others want the same cores, several can be slower than one; `Fallback` finds
-out, by path, from what batches cost lately.
+Whether a path pays is not only a matter of what the batch holds: others may want the cores, calls may be short, or most
+of them may wait for each other. So each path has alternatives (one thread, the sequential kernel), and `Fallback` finds
+out from what batches cost lately. The price of another way is found with the first transactions of a batch, so that a
+bad guess costs little; executing a beginning and then the rest is what the batch's order says anyway.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from supervm_core.errors import StalledError
 from supervm_core.execution import sequential
-from supervm_core.execution.bookkeeping import Book, Notes
+from supervm_core.execution.bookkeeping import Book, Notes, now
 from supervm_core.features import CONSENSUS_OPTIMIZATIONS, NUMA_AFFINITY, PARTITIONED_FASTPATH
 from supervm_core.machine import placement, topology
 from supervm_core.machine.fallback import Fallback
@@ -40,6 +42,9 @@ CALLS_THAT_PAY = 8
 
 GAS_OF_A_PAYMENT = 4
 """What a transfer, or a call before its first instruction, costs in instructions, when batches are compared."""
+
+TRIAL = 16_384
+"""Transactions with which the price of another way is found: several times `SMALL`, a few milliseconds at most."""
 
 Way = Callable[[State, Batch, Notes], Receipts]
 
@@ -69,8 +74,8 @@ class Router:
         self.partitioned: PartitionedPath | None = None
         self.ordered: OrderedPath | None = None
         self.homes: placement.Homes | None = None
-        self._side_by_side: _Choice | None = None
-        self._by_dependency: _Choice | None = None
+        self._payments: _Choice | None = None
+        self._calls: _Choice | None = None
         # Each path brings kernels of its own, which nobody should load who does not use them.
         if PARTITIONED_FASTPATH in features:
             from supervm_core.execution.partitioned import PartitionedPath
@@ -79,12 +84,14 @@ class Router:
             if NUMA_AFFINITY in features:
                 shards = min(partitions, self.partitioned.threads)
                 self.homes = self.partitioned.homes = placement.Homes(placement.plan(topology.read(), shards))
-            self._side_by_side = _Choice(self.partitioned.execute, sequential.execute, self.partitioned.threads)
+            several = self.partitioned.threads > 1
+            self._payments = _Choice([self.partitioned.execute, *([sequential.execute] if several else [])])
         if CONSENSUS_OPTIMIZATIONS in features:
             from supervm_core.execution.ordered import OrderedPath
 
             self.ordered = OrderedPath(threads)
-            self._by_dependency = _Choice(self.ordered.execute, OrderedPath(1).execute, self.ordered.threads)
+            alone = [OrderedPath(1).execute] if self.ordered.threads > 1 else []
+            self._calls = _Choice([self.ordered.execute, *alone, sequential.execute])
 
     def execute(self, state: State, batch: Batch, in_order: bool = False) -> Receipts:
         """Apply a batch to a state, as `supervm_core.reference.execute` does.
@@ -104,41 +111,57 @@ class Router:
             If a thread has stopped getting on; the state is then half changed. From the next batch on, one thread does
             everything.
         """
-        notes = self.book.open()
-        way = sequential.execute if in_order else self._way(batch)
+        arrived = now()
+        choice = None if in_order else self._choice(batch)
+        if choice is None:
+            return self._execute(sequential.execute, state, batch, arrived)
+        trial = choice.trial()
+        if trial is None:
+            return self._timed(choice, choice.settled, state, batch, arrived)
+        if len(batch) < 2 * TRIAL:
+            return self._timed(choice, trial, state, batch, arrived)
+        beginning = self._timed(choice, trial, state, batch[:TRIAL], arrived)
+        rest = self._timed(choice, choice.settled, state, batch[TRIAL:], arrived)
+        return Receipts(
+            status=np.concatenate([beginning.status, rest.status]),
+            gas_used=np.concatenate([beginning.gas_used, rest.gas_used]),
+        )
+
+    def _choice(self, batch: Batch) -> _Choice | None:
+        """The path that suits the batch, with its alternatives; None for the sequential kernel and nothing else."""
+        if len(batch) < SMALL or (self._payments is None and self._calls is None):
+            return None
+        calls = int(np.count_nonzero(batch.kind == Kind.CALL))
+        if calls == 0:
+            return self._payments
+        return self._calls if CALLS_THAT_PAY * calls >= len(batch) else None
+
+    def _timed(self, choice: _Choice, way: int, state: State, batch: Batch, arrived: int) -> Receipts:
+        began = time.perf_counter()
+        try:
+            receipts = self._execute(choice.ways[way], state, batch, arrived)
+        except StalledError:
+            choice.give_up_all_but_the_last()
+            raise
+        work = GAS_OF_A_PAYMENT * len(batch) + int(receipts.gas_used.sum())
+        choice.observe(way, work, time.perf_counter() - began)
+        return receipts
+
+    def _execute(self, way: Way, state: State, batch: Batch, arrived: int) -> Receipts:
+        notes = self.book.open(arrived)
         receipts = way(state, batch, notes)
         self.book.enter(notes, batch, state.accounts)
         return receipts
 
-    def _way(self, batch: Batch) -> Way:
-        if len(batch) < SMALL or (self._side_by_side is None and self._by_dependency is None):
-            return sequential.execute
-        calls = int(np.count_nonzero(batch.kind == Kind.CALL))
-        if calls == 0 and self._side_by_side is not None:
-            return self._side_by_side.execute
-        if CALLS_THAT_PAY * calls >= len(batch) and self._by_dependency is not None:
-            return self._by_dependency.execute
-        return sequential.execute
 
+class _Choice(Fallback):
+    """Ways for the same batches, and which of them these take. The last one uses one thread."""
 
-class _Choice:
-    """A way for several threads and one for a single thread, and which of them batches take."""
+    def __init__(self, ways: Sequence[Way]) -> None:
+        super().__init__(len(ways))
+        self.ways = list(ways)
 
-    def __init__(self, several: Way, single: Way, threads: int) -> None:
-        self._several = several
-        self._single = single
-        self._fallback = Fallback() if threads > 1 else None
-
-    def execute(self, state: State, batch: Batch, notes: Notes) -> Receipts:
-        if self._fallback is None:
-            return self._several(state, batch, notes)
-        parallel = self._fallback.parallel
-        began = time.perf_counter()
-        try:
-            receipts = (self._several if parallel else self._single)(state, batch, notes)
-        except StalledError:
-            self._several, self._fallback = self._single, None
-            raise
-        work = GAS_OF_A_PAYMENT * len(batch) + int(receipts.gas_used.sum())
-        self._fallback.observe(parallel, work, time.perf_counter() - began)
-        return receipts
+    def give_up_all_but_the_last(self) -> None:
+        """Take no way again that might use several threads."""
+        self.ways = self.ways[-1:]
+        super().__init__(1)

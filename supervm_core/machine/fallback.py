@@ -1,10 +1,10 @@
-"""Whether the next batch is worth several workers, on a machine where others may have the cores.
+"""Which of several ways the next batch should go, on a machine where others may have the cores.
 
-Two ways lead to the same result; which is faster changes while other processes come and go. Both are timed: most
-batches go the way that was cheaper per unit of work lately, and now and then one goes the other way, so that its price
-is known. As long as the other way loses, it is tried half as often each time, but at once when the way that is taken
-gets dearer than the other was: work that crawls is noticed within a few batches. The way is changed only when the other
-is cheaper by a margin, so that equal ways do not alternate.
+All ways lead to the same result; which is fastest depends on what batches hold, and changes while other processes come
+and go. All are timed: most work goes the way that was cheapest per unit of work lately, and now and then some goes
+another way, so that its price is known. As long as a way loses, it is tried half as often each time, but at once when
+the way that is taken gets dearer than it was: work that crawls is noticed within a few batches. The way is changed only
+when another is cheaper by a margin, so that equal ways do not alternate.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 from supervm_core.errors import SettingError
 
 MARGIN = 0.1
-"""Share by which the other way must be cheaper: noise between batches is about this large."""
+"""Share by which another way must be cheaper: noise between batches is about this large."""
 
 FIRST_TRY = 16
-"""Batches until the other way is tried again, twice as many each time it loses."""
+"""Batches until a way is tried again, twice as many each time it loses."""
 
 LAST_TRY = 1024
 
@@ -24,37 +24,47 @@ FRESH = 0.3
 
 
 class Fallback:
-    """Chooses between several workers and one.
+    """Chooses between ways, which are numbered from 0.
+
+    Parameters
+    ----------
+    ways : int
+        How many there are. The first is taken until another has shown that it is cheaper.
 
     Attributes
     ----------
-    settled : bool
-        The way that most batches take: True for several workers.
+    settled : int
+        The way that most work takes.
     """
 
-    def __init__(self) -> None:
-        self.settled = True
-        self._prices: dict[bool, float] = {}
-        self._pause = FIRST_TRY
-        self._until_try = FIRST_TRY
+    def __init__(self, ways: int) -> None:
+        if ways < 1:
+            raise SettingError(f"{ways} ways to choose between; at least 1 is wanted")
+        self.settled = 0
+        self._prices: dict[int, float] = {}
+        self._pause = [FIRST_TRY] * ways
+        self._until_try = [FIRST_TRY] * ways
 
-    @property
-    def parallel(self) -> bool:
-        """Whether the next batch should go to several workers."""
-        if self.settled not in self._prices:
-            return self.settled
-        tries = (not self.settled) not in self._prices or self._until_try <= 0 or self._other_is_cheaper()
-        return self.settled ^ tries
+    def trial(self) -> int | None:
+        """Return a way whose price some of the next work should find out; None if all goes the settled way."""
+        this = self._prices.get(self.settled)
+        if this is None:
+            return None
+        for way, left in enumerate(self._until_try):
+            price = self._prices.get(way)
+            if way != self.settled and (price is None or left <= 0 or price < (1 - MARGIN) * this):
+                return way
+        return None
 
-    def observe(self, parallel: bool, work: int, seconds: float) -> None:
-        """Learn what a batch cost.
+    def observe(self, way: int, work: int, seconds: float) -> None:
+        """Learn what some work cost.
 
         Parameters
         ----------
-        parallel : bool
+        way : int
             Which way it went.
         work : int
-            Units of work, such as transactions; a batch without any teaches nothing.
+            Units of work, such as instructions; none at all teaches nothing.
         seconds : float
             Wall time.
 
@@ -68,19 +78,15 @@ class Fallback:
         if not work:
             return
         price = seconds / work
-        if parallel == self.settled:
-            former = self._prices.get(parallel, price)
-            self._prices[parallel] = former + FRESH * (price - former)
-            self._until_try -= 1
+        if way == self.settled:
+            former = self._prices.get(way, price)
+            self._prices[way] = former + FRESH * (price - former)
+            self._until_try = [left - 1 for left in self._until_try]
             return
-        self._prices[parallel] = price
-        if self._other_is_cheaper():
-            self.settled, self._pause = parallel, FIRST_TRY
+        self._prices[way] = price
+        this = self._prices.get(self.settled)
+        if this is not None and price < (1 - MARGIN) * this:
+            self.settled, self._pause[way] = way, FIRST_TRY
         else:
-            self._pause = min(2 * self._pause, LAST_TRY)
-        self._until_try = self._pause
-
-    def _other_is_cheaper(self) -> bool:
-        """Whether the other way is cheaper by the margin: when it was last tried, or now that this way has got dear."""
-        this, other = self._prices.get(self.settled), self._prices.get(not self.settled)
-        return this is not None and other is not None and other < (1 - MARGIN) * this
+            self._pause[way] = min(2 * self._pause[way], LAST_TRY)
+        self._until_try[way] = self._pause[way]

@@ -244,7 +244,7 @@ def test_partitioned_prints_a_row_for_each_number_and_writes_the_same(tmp_path: 
         settings = {
             "bench": "partitioned", "workload": "transfers", "cross": 10, "zipf": None, "partitions": partitions,
             "threads": 2, "txs": 300, "accounts": 200, "rounds": 2, "seed": 5, "equal": True, "difference": None,
-            "features": ["consensus-optimizations", "partitioned-fastpath"],
+            "features": ["consensus-optimizations", "latency-quantiles", "partitioned-fastpath"],
             "crossing": 0 if partitions == 1 else 10,
         }  # fmt: skip
         assert {name: row[name] for name in settings} == settings
@@ -269,13 +269,13 @@ def test_programs_are_called_in_place_of_transfers(tmp_path: Path, program: str,
 )
 def test_features_are_on_unless_switched_off(tmp_path: Path, words: str, on: list[str]) -> None:
     (row,) = written(tmp_path, "partitioned", *SMALL, "--partitions=2", "--features", words)["rows"]
-    assert row["features"] == on
+    assert row["features"] == sorted([*on, "latency-quantiles"])
 
 
 def test_mixed_has_a_row_for_each_choice_of_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENABLE_PARTITIONED_FASTPATH", "1")
     content = written(tmp_path, "mixed", *SMALL, "--calls=12.5", "--conflicts=50", "--partitions=3", "--zipf=1.5")
-    assert [row["features"] for row in content["rows"]] == [
+    assert [[name for name in row["features"] if name != "latency-quantiles"] for row in content["rows"]] == [
         [],
         ["partitioned-fastpath"],
         ["consensus-optimizations"],
@@ -348,8 +348,8 @@ def break_after(monkeypatch: pytest.MonkeyPatch, executions: int, damage: str) -
 
     execute, done = Router.execute, []
 
-    def wrong(self: Router, state: State, batch: object) -> object:
-        receipts = execute(self, state, batch)
+    def wrong(self: Router, state: State, batch: object, in_order: bool) -> object:
+        receipts = execute(self, state, batch, in_order)
         done.append(1)
         if len(done) > executions:
             if damage == "receipts":
@@ -403,8 +403,8 @@ def test_wrong_kernel_does_not_vouch_for_itself(monkeypatch: pytest.MonkeyPatch)
     """Rows that take the sequential kernel equal it, also where it is wrong: the specification tells."""
     execute = sequential.execute
 
-    def wrong(state: State, batch: object) -> object:
-        receipts = execute(state, batch)
+    def wrong(state: State, batch: object, *notes: object) -> object:
+        receipts = execute(state, batch, *notes)
         state.nonces[0] += np.uint64(1)
         return receipts
 

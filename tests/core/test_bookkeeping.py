@@ -5,8 +5,6 @@ If these fail, dashboards and latency figures tell of an executor that does not 
 
 from __future__ import annotations
 
-from random import Random
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,9 +15,10 @@ from supervm_core.errors import StalledError
 from supervm_core.execution import bookkeeping, ordered, partitioned, router
 from supervm_core.execution.bookkeeping import MICRO_BATCH, Book, Notes
 from supervm_core.machine.crew import Effort
+from supervm_core.state import State
 from supervm_core.telemetry.counters import Count, Counters, Work
 from supervm_core.telemetry.histogram import LONGEST, Latencies
-from supervm_core.transactions import Batch, Kind
+from supervm_core.transactions import Batch, Kind, Receipts
 from supervm_core.workloads import calls, mixed, transfers
 
 BOTH = "partitioned-fastpath", "consensus-optimizations"
@@ -182,29 +181,35 @@ def test_executor_that_stalled_goes_on_with_one_thread(monkeypatch: pytest.Monke
         assert vm.state == exact.state
 
 
-def test_executor_gives_up_threads_that_do_not_pay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock says that two threads take ten times as long: after a few batches most go to one."""
-    monkeypatch.setattr(router, "SMALL", 1)
-    several: list[bool] = []
+def test_executor_takes_the_way_that_pays_and_tries_others_with_a_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock says that the first way takes ten times as long as the last: after some batches, all go that one."""
+    for name, value in [("SMALL", 1), ("TRIAL", 50)]:
+        monkeypatch.setattr(router, name, value)
+    gone: list[tuple[int, int]] = []
     clock = [0.0]
+    vm = SuperVM.with_accounts(500, balance=10**9, slots=500, features=BOTH, threads=2)
+    specified = SuperVM(vm.state, executor="reference")
+    vm.execute(transfers(1, accounts=500))
+    specified.execute(transfers(1, accounts=500))
+    choice = vm._execute.__self__._calls
 
-    def execute(parallel: bool, seconds: float) -> router.Way:
-        def way(state: object, batch: Batch, notes: Notes) -> object:
-            several.append(parallel)
-            clock[0] += seconds
+    def slow(way: int, real: router.Way) -> router.Way:
+        def execute(state: State, batch: Batch, notes: Notes) -> Receipts:
+            gone.append((way, len(batch)))
+            clock[0] += (10.0, 5.0, 1.0)[way] * len(batch)
             return real(state, batch, notes)
 
-        return way
+        return execute
 
-    vm = SuperVM.with_accounts(50, balance=10**9, features=BOTH, threads=2)
-    batch = transfers(600, accounts=50)
-    vm.execute(batch)
-    choice = vm._execute.__self__._side_by_side
-    real = choice._single
-    choice._several, choice._single = execute(True, 10.0), execute(False, 1.0)
-    choice._fallback = router.Fallback()
+    choice.ways = [slow(way, real) for way, real in enumerate(choice.ways)]
     monkeypatch.setattr(router.time, "perf_counter", lambda: clock[0])
-    choose = Random(0)
-    for _ in range(100):
-        vm.execute(transfers(100, accounts=50, seed=choose.randrange(99)))
-    assert several.count(True) < 10
+    for seed in range(60):
+        batch = calls(300, accounts=500, slots=500, seed=seed)
+        assert vm.execute(batch) == specified.execute(batch)
+        assert vm.state == specified.state
+    assert gone[0] == (0, 300)
+    assert gone[1:3] == [(1, 50), (1, 250)]
+    assert gone[3:5] == [(2, 50), (2, 250)]
+    assert all(way == 2 or size == 50 for way, size in gone[5:])
+    assert len({way for way, _ in gone[5:]}) > 1
+    assert vm.counters.snapshot().total(Count.TRANSACTIONS) == 60 * 300 + 1

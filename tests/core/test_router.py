@@ -82,7 +82,12 @@ class Sequences(RuleBasedStateMachine):
 
 
 def test_any_sequence_of_batches_and_settings_equals_the_specification(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name, value in [(router, "SMALL", 1), (partitioned, "SHARD", 1), (ordered, "TASK", 64)]:
+    for module, name, value in [
+        (router, "SMALL", 1),
+        (router, "TRIAL", 40),
+        (partitioned, "SHARD", 1),
+        (ordered, "TASK", 64),
+    ]:
         monkeypatch.setattr(module, name, value)
     Sequences.TestCase.settings = settings(SEARCH, max_examples=25, stateful_step_count=10)
     Sequences.TestCase().runTest()
