@@ -5,6 +5,9 @@ and go. All are timed: most work goes the way that was cheapest per unit of work
 another way, so that its price is known. As long as a way loses, it is tried half as often each time, but at once when
 the way that is taken gets dearer than it was: work that crawls is noticed within a few batches. The way is changed only
 when another is cheaper by a margin, so that equal ways do not alternate.
+
+The first work on any way is not counted: it touches memory that nobody has touched before, and its price is several
+times that of the next.
 """
 
 from __future__ import annotations
@@ -19,8 +22,8 @@ FIRST_TRY = 16
 
 LAST_TRY = 1024
 
-FRESH = 0.3
-"""Weight of the latest batch in the price of the way that is taken."""
+MEMORY = 0.7
+"""What the work and the time of a batch still weigh one batch later, in the price of the way that is taken."""
 
 
 class Fallback:
@@ -41,17 +44,18 @@ class Fallback:
         if ways < 1:
             raise SettingError(f"{ways} ways to choose between; at least 1 is wanted")
         self.settled = 0
-        self._prices: dict[int, float] = {}
+        self._warm: set[int] = set()
+        self._spent: dict[int, tuple[float, float]] = {}
         self._pause = [FIRST_TRY] * ways
         self._until_try = [FIRST_TRY] * ways
 
     def trial(self) -> int | None:
         """Return a way whose price some of the next work should find out; None if all goes the settled way."""
-        this = self._prices.get(self.settled)
+        this = self._price(self.settled)
         if this is None:
             return None
         for way, left in enumerate(self._until_try):
-            price = self._prices.get(way)
+            price = self._price(way)
             if way != self.settled and (price is None or left <= 0 or price < (1 - MARGIN) * this):
                 return way
         return None
@@ -77,16 +81,25 @@ class Fallback:
             raise SettingError(f"a batch of {work} units in {seconds} s; neither can be negative")
         if not work:
             return
-        price = seconds / work
+        if way not in self._warm:
+            self._warm.add(way)
+            return
         if way == self.settled:
-            former = self._prices.get(way, price)
-            self._prices[way] = former + FRESH * (price - former)
+            before_seconds, before_work = self._spent.get(way, (0.0, 0.0))
+            self._spent[way] = MEMORY * before_seconds + seconds, MEMORY * before_work + work
             self._until_try = [left - 1 for left in self._until_try]
             return
-        self._prices[way] = price
-        this = self._prices.get(self.settled)
-        if this is not None and price < (1 - MARGIN) * this:
+        self._spent[way] = seconds, work
+        this = self._price(self.settled)
+        if this is not None and seconds / work < (1 - MARGIN) * this:
             self.settled, self._pause[way] = way, FIRST_TRY
         else:
             self._pause[way] = min(2 * self._pause[way], LAST_TRY)
         self._until_try[way] = self._pause[way]
+
+    def _price(self, way: int) -> float | None:
+        """Seconds for a unit of work on a way, lately; None if nobody knows."""
+        if way not in self._spent:
+            return None
+        seconds, work = self._spent[way]
+        return seconds / work

@@ -46,7 +46,7 @@ def test_several_workers_come_back_when_their_cores_do() -> None:
 
 def test_ways_that_cost_the_same_do_not_alternate() -> None:
     ways = drive(Fallback(3), 1000, 1.0, 0.95, 1.0)
-    assert ways.count(0) > 980
+    assert ways.count(0) > 975
 
 
 def test_dearer_work_is_not_mistaken_for_a_dearer_way() -> None:
@@ -55,6 +55,28 @@ def test_dearer_work_is_not_mistaken_for_a_dearer_way() -> None:
     drive(choice, 100, 1.0, 1.8, 2.5)
     ways = drive(choice, 100, 50.0, 90.0, 125.0)
     assert ways.count(0) >= 92
+
+
+def test_first_work_on_a_way_is_not_its_price() -> None:
+    """It is small and touches memory for the first time: as a price it would keep the best way away for long."""
+    choice = Fallback(3)
+    choice.observe(0, 10, 10 * 50.0)
+    first: set[int] = {0}
+    for _ in range(6):
+        trial = choice.trial()
+        way = choice.settled if trial is None else trial
+        price = (1.0, 1.5, 6.0)[way] * (1 if way in first else 20)
+        first.add(way)
+        choice.observe(way, 1000, 1000 * price)
+    assert choice.settled == 0
+    assert choice.trial() is None
+
+
+def test_much_work_weighs_more_than_little() -> None:
+    choice = Fallback(2)
+    drive(choice, 4, 1.0, 5.0)
+    choice.observe(0, 10, 10 * 30.0)
+    assert choice.trial() is None
 
 
 def test_one_way_needs_no_trial() -> None:
