@@ -7,7 +7,7 @@ cases, what pytest-benchmark's ``--benchmark-compare-fail=mean:5%`` says of one 
 are killed at a random moment, and the next one must find nothing left but what it removes.
 
 Every gate is a line in ``benchmarks/gate_quality.jsonl``, so that a run which is interrupted goes on where it was. The
-line holds the commit that was measured; begin anew with ``--fresh`` after a change of what measures or judges.
+line holds the commit that was measured; begin a kind anew with ``--fresh`` after a change of what measures or judges.
 
     python benchmarks/gate_quality.py [--only KIND ...] [--fresh]
 """
@@ -341,15 +341,16 @@ def table(log: Sequence[dict[str, Any]]) -> list[list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=GATES, default=list(GATES), help="play only these kinds")
-    parser.add_argument("--fresh", action="store_true", help="forget what was played before")
+    parser.add_argument("--fresh", action="store_true", help="forget what was played before, of these kinds")
     parser.add_argument("--table", action="store_true", help="play nothing, write the table")
     parser.add_argument("--be-noisy", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.be_noisy is not None:
         be_noisy(options.be_noisy)
-    if options.fresh:
-        LOG.unlink(missing_ok=True)
     log = [json.loads(line) for line in LOG.read_text().splitlines()] if LOG.exists() else []
+    if options.fresh:
+        log = [line for line in log if line["kind"] not in options.only]
+        LOG.write_text("".join(json.dumps(line) + "\n" for line in log))
     machine = provenance.machine()
     here = f"{machine.cpu}, {machine.cores} cores, {machine.python}"
     counts = Counter(line["kind"] for line in log)

@@ -11,7 +11,8 @@ import numpy as np
 import tables
 
 from supervm_core.control.controller import Outcome, Sizing
-from supervm_core.control.prediction import Prediction, Score, meets
+from supervm_core.control.prediction import Prediction, Score
+from supervm_core.execution.meetings import Meetings
 
 ACCOUNTS = 1_000_000
 BATCH = 1_000
@@ -50,10 +51,10 @@ LOADS = {
 
 def score(name: str, seed: int) -> Score:
     generator = np.random.default_rng(seed)
-    predictor = Prediction(ACCOUNTS, route=False)
+    predictor, meetings = Prediction(ACCOUNTS, route=False), Meetings(ACCOUNTS)
     for receivers in LOADS[name](generator):
         keys = np.stack([generator.integers(0, ACCOUNTS, BATCH), receivers], axis=1).astype(np.uint64)
-        predictor.after(Outcome(Sizing(1, 1, BATCH), keys, meets(keys), 1.0, 1.0, 0))
+        predictor.after(Outcome(Sizing(1, 1, BATCH), keys, meetings.of(keys), 1.0, 1.0, 0))
     return predictor.score
 
 

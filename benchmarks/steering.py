@@ -67,7 +67,7 @@ def run(
     """Execute the phases one after the other on a ledger of their own."""
     intake = way.intake(state)
     executed = refused = 0
-    responses: list[float] = []
+    responses: list[tuple[float, int]] = []
     start = time.perf_counter()
     for phase in phases:
         offered = time.perf_counter()

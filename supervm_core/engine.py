@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from supervm_core import features as flags
 from supervm_core.errors import SettingError, UnknownNameError
-from supervm_core.machine.crew import cores
+from supervm_core.partitions import first_accounts, partition_of
 from supervm_core.state import State
 from supervm_core.telemetry.counters import Counters
 from supervm_core.telemetry.histogram import Latencies
@@ -132,7 +132,7 @@ class SuperVM:
             _require_number("threads", threads, MOST_THREADS)
         self.partitions, self.threads = partitions, threads
         self._counted = partitions if flags.PARTITIONED_FASTPATH in self.features else 1
-        self.counters.grow(self._counted, threads or cores())
+        self.counters.grow(self._counted, 1)
         self._execute: Execute | None = None
         self._homes: Homes | None = None
 
@@ -170,12 +170,7 @@ class SuperVM:
 
     def partition_of(self, accounts: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.int64]:
         """In which partition each account's transactions are counted; one that does not exist belongs to the last."""
-        highest = self._counted - 1
-        if not highest:
-            return np.zeros(accounts.size, np.int64)
-        known = np.minimum(accounts.astype(np.int64), self.state.accounts)
-        partitions: NDArray[np.int64] = ((known + 1) * self._counted - 1) // max(self.state.accounts, 1)
-        return np.minimum(partitions, highest)
+        return partition_of(accounts, first_accounts(self.state.accounts, self._counted))
 
     def root(self) -> bytes:
         """The 32-byte digest of the ledger now."""
@@ -194,6 +189,7 @@ def _routed(vm: SuperVM) -> Execute:
     from supervm_core.execution.router import Router
 
     router = Router(vm.features, vm.partitions, vm.threads, Book(vm.counters, vm._counted, vm.latencies, SLOW))
+    vm.counters.grow(vm._counted, router.threads)
     vm._homes = router.homes
     return router.execute
 

@@ -201,7 +201,7 @@ class Intake:
         Raises
         ------
         StalledError
-            As `SuperVM.execute` does.
+            As `SuperVM.execute` does: the ledger is half changed, and who was admitted in this step has no receipt.
         """
         admitted = self._admission.admit(self.sizing)
         if admitted.sizing != self.sizing:

@@ -634,7 +634,9 @@ def _await_end(process: subprocess.Popen[bytes], seconds: float) -> None:
             process.wait(seconds)
         return
     try:
-        select.select([end], [], [], seconds)
+        poll = select.poll()
+        poll.register(end, select.POLLIN)
+        poll.poll(1000 * seconds)
     finally:
         os.close(end)
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from supervm_core.columns import U32
+from supervm_core.partitions import first_accounts, partition_of
 from supervm_core.transactions import COLUMN_TYPES, Batch, Kind
 from supervm_core.workloads import Stream, strict_nonces, zipf
 
@@ -71,23 +72,23 @@ def crossing(batch: Batch, *, accounts: int, partitions: int, percent: float, se
         Equal seeds give equal batches.
     """
     stream = Stream((seed, CROSSING))
-    bounds = np.array([each * accounts // partitions for each in range(partitions + 1)], np.int64)
-    size = np.diff(bounds)
-    sender, receiver = batch.sender.astype(np.int64), batch.receiver.astype(np.int64)
-    own, partition = _partition(sender, bounds), _partition(receiver, bounds)
-    place = receiver - bounds[partition]
+    first = first_accounts(accounts, partitions)
+    start = first.astype(np.int64)
+    size = np.diff(start, append=accounts)
+    own, partition = partition_of(batch.sender, first), partition_of(batch.receiver, first)
+    place = batch.receiver - start[partition]
     wanted = own
     if partitions > 1:
         crosses = _chosen(len(batch), percent, stream)
         another = (own + 1 + stream.below(partitions - 1, len(batch)).astype(np.int64)) % partitions
         wanted = np.where(crosses, np.where(partition == own, another, partition), own)
-    return replaced(batch, receiver=(bounds[wanted] + place % size[wanted]).astype(np.uint32))
+    return replaced(batch, receiver=(start[wanted] + place % size[wanted]).astype(np.uint32))
 
 
 def share_that_crosses(batch: Batch, *, accounts: int, partitions: int) -> float:
     """Percent of the transactions whose receiver belongs to another partition than the sender."""
-    bounds = np.array([each * accounts // partitions for each in range(partitions + 1)], np.int64)
-    differs = _partition(batch.sender, bounds) != _partition(batch.receiver, bounds)
+    first = first_accounts(accounts, partitions)
+    differs = partition_of(batch.sender, first) != partition_of(batch.receiver, first)
     return 100 * int(np.count_nonzero(differs)) / max(1, len(batch))
 
 
@@ -109,10 +110,6 @@ def conflicting(batch: Batch, *, percent: float, seed: int = 0) -> Batch:
     # A swap's first two arguments are the slots of its pool, an even one and the next, in either direction.
     arguments[hot, :2] %= np.uint64(2)
     return replaced(batch, arguments=arguments)
-
-
-def _partition(account: NDArray[Any], bounds: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.searchsorted(bounds, account, side="right") - 1
 
 
 def _chosen(size: int, percent: float, stream: Stream) -> NDArray[np.bool]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from supervm_core.columns import U64
-from supervm_core.control.controller import Lane, Outcome, Plan, mentions
+from supervm_core.control.controller import Lane, Outcome, Plan
 from supervm_core.errors import SettingError
 
 SAMPLE = 1_000
@@ -167,19 +167,3 @@ def _score(expected: NDArray[np.bool_], met: NDArray[np.bool_]) -> Score:
     right = int(np.count_nonzero(expected & met))
     alarms, conflicts = int(np.count_nonzero(expected)), int(np.count_nonzero(met))
     return Score(right, alarms - right, conflicts - right, met.size - alarms - conflicts + right)
-
-
-def meets(keys: ArrayLike) -> NDArray[np.bool_]:
-    """Return which transactions share a key with another one.
-
-    Parameters
-    ----------
-    keys : array_like of int, shape (n, k)
-        Keys by transaction; one that a transaction names twice counts once.
-    """
-    rows, fresh = mentions(np.asarray(keys, np.uint64))
-    distinct, key = np.unique(rows, return_inverse=True)
-    places = key.reshape(rows.shape)
-    users = np.bincount(places[fresh], minlength=distinct.size)
-    shared: NDArray[np.bool_] = np.any(users[places] > 1, axis=1)
-    return shared

@@ -21,6 +21,7 @@ import numpy as np
 from supervm_core.columns import U32, U64
 from supervm_core.execution.compiling import compiled, flag, number, reads, writes
 from supervm_core.machine.crew import Effort
+from supervm_core.partitions import first_accounts, partition_of
 from supervm_core.telemetry import histogram
 from supervm_core.telemetry.counters import Count, Counters, Work
 from supervm_core.telemetry.histogram import CELLS, Latencies
@@ -43,13 +44,13 @@ class Notes:
 
     Parameters
     ----------
+    arrived : int
+        When the batch arrived.
     stamped : bool
         Whether stamps are wanted.
 
     Attributes
     ----------
-    began : int
-        When the batch arrived.
     in_order : bool
         Whether all of it was executed in the order of the batch; a path that did otherwise says so.
     rest : list of ndarray of uint32
@@ -58,10 +59,10 @@ class Notes:
         Places of transactions that may touch what an earlier one may touch, and so had to wait for it.
     """
 
-    __slots__ = ("_began_cpu", "_helpers_cpu", "_rows", "_single", "began", "in_order", "rest", "stamped", "waited")
+    __slots__ = ("_began_cpu", "_helpers_cpu", "_rows", "_single", "arrived", "in_order", "rest", "stamped", "waited")
 
-    def __init__(self, stamped: bool) -> None:
-        self.began = now()
+    def __init__(self, arrived: int, *, stamped: bool) -> None:
+        self.arrived = arrived
         self.stamped = stamped
         self.in_order = True
         self.rest: list[U32] = []
@@ -70,6 +71,11 @@ class Notes:
         self._helpers_cpu: list[int] = []
         self._rows: list[U64] = []
         self._single: list[tuple[int, int, int]] = []
+
+    @classmethod
+    def unwanted(cls) -> Notes:
+        """Notes that nobody will read."""
+        return cls(now(), stamped=False)
 
     def room(self, transactions: int) -> U64:
         """Rows for a kernel that stamps: when each micro-batch began and ended, and how many transactions it had."""
@@ -129,9 +135,7 @@ class Book:
 
     def open(self, arrived: int) -> Notes:
         """Begin a batch that arrived at that moment."""
-        notes = Notes(self.latencies is not None)
-        notes.began = arrived
-        return notes
+        return Notes(arrived, stamped=self.latencies is not None)
 
     def enter(self, notes: Notes, batch: Batch, accounts: int) -> None:
         """Keep what was noted of a batch that has been executed on a ledger of so many accounts."""
@@ -139,7 +143,7 @@ class Book:
             self._map = _Map(accounts, self.partitions)
         caller_cpu, *helpers_cpu = notes.cpu_ns()
         _enter(
-            NO_CELLS if self.latencies is None else self.latencies.cells, notes.rows(), notes.began, self._slow,
+            NO_CELLS if self.latencies is None else self.latencies.cells, notes.rows(), notes.arrived, self._slow,
             self.counters.partitions, batch.sender, _joined(notes.rest), _joined(notes.waited), notes.in_order,
             self._map.first, self._map.table, self.counters.workers, caller_cpu,
         )  # fmt: skip
@@ -152,10 +156,10 @@ class _Map:
 
     def __init__(self, accounts: int, partitions: int) -> None:
         self.accounts = accounts
-        starts = np.arange(partitions, dtype=np.uint64) * np.uint64(accounts) // np.uint64(partitions)
+        starts = first_accounts(accounts, partitions)
         self.first = np.append(starts, np.uint64(2**63))
         blocks = np.arange((accounts >> BLOCK_BITS) + 1, dtype=np.uint64) << np.uint64(BLOCK_BITS)
-        self.table = (np.searchsorted(starts, blocks, side="right") - 1).astype(np.uint32)
+        self.table = partition_of(blocks, starts).astype(np.uint32)
 
 
 NO_CELLS = np.zeros((0, CELLS), np.uint64)
@@ -220,8 +224,8 @@ def _build() -> Any:
         else:
             last = uint64(table.size) - ONE
             for which in range(3):
-                number = sender.size if which == ALL else rest.size if which == REST else waited.size
-                for each in range(number):
+                named = sender.size if which == ALL else rest.size if which == REST else waited.size
+                for each in range(named):
                     place = uint64(each)
                     if which == REST:
                         place = uint64(rest[each])

@@ -88,7 +88,7 @@ class OrderedPath:
         StalledError
             If a thread has stopped getting on; the state is then half changed.
         """
-        notes = notes or Notes(stamped=False)
+        notes = notes or Notes.unwanted()
         if len(batch) < NARROW:
             return sequential.execute(state, batch, notes)
         notes.in_order = False
@@ -110,10 +110,11 @@ class OrderedPath:
                 tasks += self._tasks(step, state, columns, receipts, notes)
                 notes.helped(self._crew.run(tasks))
                 tasks = []
-                if not step.is_level:
-                    notes.rest.append(step.order)
                 if place or not step.is_level:
-                    notes.waited.append(step.order)
+                    waited = step.order.copy()  # the window after the next is sorted into the same memory
+                    notes.waited.append(waited)
+                    if not step.is_level:
+                        notes.rest.append(waited)
         return receipts
 
     def _plans(self, batch: Batch) -> Iterator[list[Step]]:

@@ -29,6 +29,7 @@ from supervm_core.execution.owned import BEYOND_DOUBT, receive, run_owned, take_
 from supervm_core.machine import crew
 from supervm_core.machine.crew import Crew, Task
 from supervm_core.machine.placement import Homes
+from supervm_core.partitions import first_accounts
 from supervm_core.state import State
 from supervm_core.transactions import Batch, Receipts
 
@@ -89,7 +90,7 @@ class PartitionedPath:
         StalledError
             If a thread has stopped getting on; the state is then half changed.
         """
-        notes = notes or Notes(stamped=False)
+        notes = notes or Notes.unwanted()
         began = now()
         shards = min(self.partitions, self.threads, max(1, len(batch) // SHARD))
         arriving = _amounts(batch.amount) if shards > 1 else 0
@@ -149,10 +150,10 @@ class PartitionedPath:
 
     def _shares(self, accounts: int, shards: int, arriving: int) -> U64:
         """By shard: its first account, the one after its last, and what may arrive from elsewhere."""
-        first = [shard * self.partitions // shards * accounts // self.partitions for shard in range(shards)]
-        return np.array(
-            [[low, high, arriving] for low, high in zip(first, [*first[1:], NO_SENDER], strict=True)], np.uint64
-        )
+        first = first_accounts(accounts, self.partitions)[
+            [shard * self.partitions // shards for shard in range(shards)]
+        ]
+        return np.stack([first, np.append(first[1:], np.uint64(NO_SENDER)), np.full_like(first, arriving)], axis=1)
 
 
 def _amounts(amount: U64) -> int:

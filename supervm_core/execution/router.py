@@ -93,6 +93,11 @@ class Router:
             alone = [OrderedPath(1).execute] if self.ordered.threads > 1 else []
             self._calls = _Choice([self.ordered.execute, *alone, sequential.execute])
 
+    @property
+    def threads(self) -> int:
+        """Threads that are at work at once, at most."""
+        return max([1, *(path.threads for path in (self.partitioned, self.ordered) if path is not None)])
+
     def execute(self, state: State, batch: Batch, in_order: bool = False) -> Receipts:
         """Apply a batch to a state, as `supervm_core.reference.execute` does.
 
@@ -115,6 +120,8 @@ class Router:
         choice = None if in_order else self._choice(batch)
         if choice is None:
             return self._execute(sequential.execute, state, batch, arrived)
+        if len(choice.ways) == 1:
+            return self._execute(choice.ways[0], state, batch, arrived)
         trial = choice.trial()
         if trial is None:
             return self._timed(choice, choice.settled, state, batch, arrived)
@@ -143,8 +150,9 @@ class Router:
         except StalledError:
             choice.give_up_all_but_the_last()
             raise
-        work = GAS_OF_A_PAYMENT * len(batch) + int(receipts.gas_used.sum())
-        choice.observe(way, work, time.perf_counter() - began)
+        seconds = time.perf_counter() - began
+        gas = int(receipts.gas_used.sum()) if choice is self._calls else 0
+        choice.observe(way, GAS_OF_A_PAYMENT * len(batch) + gas, seconds)
         return receipts
 
     def _execute(self, way: Way, state: State, batch: Batch, arrived: int) -> Receipts:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervm_core.control.controller import Lane, Outcome, Plan, Sizing
-from supervm_core.control.prediction import SAMPLE, Prediction, Score, meets
+from supervm_core.control.prediction import SAMPLE, Prediction, Score
 from supervm_core.errors import SettingError
+from supervm_core.execution.meetings import Meetings
 
 SIZING = Sizing(4, 2, 1000)
 ACCOUNTS = 1_000_000
@@ -18,7 +19,7 @@ KEYS = st.lists(st.lists(st.integers(0, 5), min_size=2, max_size=2), max_size=12
 
 
 def outcome(keys: np.ndarray) -> Outcome:
-    return Outcome(SIZING, keys, meets(keys), 1.0, 1.0, 0)
+    return Outcome(SIZING, keys, Meetings(ACCOUNTS).of(keys), 1.0, 1.0, 0)
 
 
 def zipf(exponent: float, batches: int, seed: int = 0) -> list[np.ndarray]:
@@ -48,7 +49,7 @@ def scored(load: list[np.ndarray]) -> Score:
 def test_transactions_meet_when_another_names_one_of_their_keys(keys: list[list[int]]) -> None:
     rows = [set(row) for row in keys]
     expected = [any(row & other for j, other in enumerate(rows) if j != i) for i, row in enumerate(rows)]
-    assert meets(np.array(keys, np.uint64).reshape(-1, 2)).tolist() == expected
+    assert Meetings(6).of(np.array(keys, np.uint64).reshape(-1, 2)).tolist() == expected
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from supervm_core.engine import SLOW, SuperVM
 from supervm_core.errors import StalledError
 from supervm_core.execution import bookkeeping, ordered, partitioned, router
 from supervm_core.execution.bookkeeping import MICRO_BATCH, Book, Notes
+from supervm_core.machine import crew
 from supervm_core.machine.crew import Effort
 from supervm_core.state import State
 from supervm_core.telemetry.counters import Count, Counters, Work
@@ -30,8 +31,7 @@ def counts(counters: Counters, count: Count) -> list[int]:
 
 def noted(rows: list[tuple[int, int, int]]) -> Notes:
     """Notes of a batch that arrived at 1,000."""
-    notes = Notes(stamped=True)
-    notes.began = 1_000
+    notes = Notes(1_000, stamped=True)
     notes._rows.append(np.array(rows, np.uint64).reshape(-1, 3))
     return notes
 
@@ -67,7 +67,7 @@ def test_each_transaction_is_counted_in_its_senders_partition(
     """Partitions are the equal ranges of `PartitionedPath`; who does not exist belongs to the last."""
     counters = Counters(partitions, 1)
     batch = Batch(Kind.TRANSFER, np.array(senders, np.uint32), 0) if senders else nobody()
-    notes = Notes(stamped=False)
+    notes = Notes.unwanted()
     notes.in_order = False
     places = np.arange(len(senders), dtype=np.uint32)
     notes.rest, notes.waited = [places[:5], places[5:7]], [places[2:]]
@@ -141,6 +141,33 @@ def test_ways_are_told_apart(batch: Batch, fast: int, monkeypatch: pytest.Monkey
     assert snapshot.workers[0, Work.CPU] > 0
 
 
+def test_those_who_waited_are_named_window_by_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows are sorted into two places in turns: who kept a view would count later windows under earlier names."""
+    monkeypatch.setattr(ordered, "WINDOW", 1_024)
+    batch = calls(5 * 1_024, accounts=10_000, slots=10_000, program="digest")
+    arguments = batch.arguments.copy()
+    arguments[::3, 0] = 7
+    batch = Batch(batch.kind, batch.sender, batch.receiver, arguments=arguments, programs=batch.programs)
+    state, notes = State.with_accounts(10_000, balance=9, slots=10_000), Notes.unwanted()
+    ordered.OrderedPath(2).execute(state, batch, notes)
+    places = np.concatenate(notes.waited).tolist()
+    assert len(set(places)) == len(places)
+    assert [place // 1_024 for place in places] == sorted(place // 1_024 for place in places)
+    hot = set(range(0, 5 * 1_024, 3)) - {min(range(w * 1_024 + -w * 1_024 % 3, (w + 1) * 1_024, 3)) for w in range(5)}
+    assert set(places) >= hot
+
+
+def test_workers_are_those_that_there_are_when_work_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was bound to one core when it made the ledger may have more of them later."""
+    monkeypatch.setattr(router, "SMALL", 1)
+    monkeypatch.setattr(crew, "cores", lambda: 1)
+    vm = SuperVM.with_accounts(5_000, balance=10**9, slots=5_000, features=BOTH)
+    monkeypatch.setattr(crew, "cores", lambda: 3)
+    vm.execute(calls(3_000, accounts=5_000, slots=5_000))
+    assert len(vm.counters.workers) == 3
+    assert vm.counters.snapshot().total(Count.TRANSACTIONS) == 3_000
+
+
 def test_counting_goes_on_when_partitions_change() -> None:
     vm = SuperVM.with_accounts(500, balance=10**9, features=BOTH, partitions=2)
     batch = transfers(100, accounts=500)
@@ -154,7 +181,7 @@ def test_counting_goes_on_when_partitions_change() -> None:
 
 
 def test_cpu_time_of_helpers_is_added_up() -> None:
-    notes = Notes(stamped=False)
+    notes = Notes.unwanted()
     notes.helped(Effort((1, 1), (100, 20)))
     notes.helped(Effort((1, 1, 1), (100, 3, 4)))
     caller, *helpers = notes.cpu_ns()
